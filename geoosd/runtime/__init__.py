@@ -1,0 +1,1 @@
+"""The one service runtime: every daemon's main is ``service.main(SPEC)``."""

@@ -1,0 +1,61 @@
+"""Metrics of one daemon: a Prometheus registry, and rates for people to read."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
+
+from geoosd import __version__
+
+_PAGE_BYTES = 4096
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry with the process's own metrics and the version."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    build = Gauge("geoos_build_info", "Version of geoos; always 1", ["version"], registry=registry)
+    build.labels(version=__version__).set(1)
+    return registry
+
+
+def exposition(registry: CollectorRegistry) -> str:
+    """The registry in Prometheus text format 0.0.4."""
+    return generate_latest(registry).decode()
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process in bytes (proc_pid_statm(5))."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+class RateMeter:
+    """Events per second over the last *window* seconds; times are of one monotonic clock."""
+
+    def __init__(self, window: float = 5.0) -> None:
+        self._window = window
+        self._marks: deque[tuple[float, int]] = deque()
+        self._total = 0
+
+    def add(self, n: int, now: float) -> None:
+        """Count *n* events at *now*."""
+        marks = self._marks
+        if marks and now - marks[-1][0] < self._window / 50:
+            # One mark per fiftieth of the window bounds the memory whatever the rate.
+            marks[-1] = (marks[-1][0], marks[-1][1] + n)
+        else:
+            marks.append((now, n))
+        self._total += n
+        self._forget(now)
+
+    def per_second(self, now: float) -> float:
+        """The rate over the window that ends at *now*."""
+        self._forget(now)
+        return self._total / self._window
+
+    def _forget(self, now: float) -> None:
+        marks = self._marks
+        while marks and now - marks[0][0] > self._window:
+            self._total -= marks.popleft()[1]

@@ -1,0 +1,442 @@
+"""The life of a daemon: start → READY=1 → serve → drain → stop (sd_notify(3), systemd.service(5)).
+
+Every daemon's ``__main__`` calls :func:`main` with its :class:`ServiceSpec`; tests run the same
+service inside a nursery by :func:`serve`. Exit codes: 0 stopped as asked, 64 usage, 78 cannot start
+(the unit does not restart on it), 70 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from geoosd import __version__, config
+from geoosd.config import Address, Config, Paths
+from geoosd.errors import EX_CONFIG, EX_SOFTWARE, EX_USAGE, ConfigError, StartError
+from geoosd.runtime import logs, metrics, sockets
+from geoosd.runtime.health import HealthRegistry
+from geoosd.runtime.notify import Notifier
+from geoosd.runtime.varlink import IncomingCall, VarlinkServer, invalid_argument
+from geoosd.runtime.watchdog import ErrorBudget, feed_watchdog
+from geoosd.wire import reports
+from geoosd.wire import varlink as wire
+
+_INTERFACE = "io.geoos.Daemon"
+
+
+@dataclass
+class Report:
+    """A service's own part of its :class:`geoosd.wire.reports.DaemonStatus`."""
+
+    status: str = ""
+    addresses: list[str] = field(default_factory=list)
+    rates: dict[str, float] = field(default_factory=dict)
+    queues: list[reports.Queue] = field(default_factory=list)
+    links: list[reports.Link] = field(default_factory=list)
+    requests: list[reports.Request] = field(default_factory=list)
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Service(Protocol):
+    """What a daemon adds to the runtime."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Open sockets, call ``task_status.started()`` when ready, then serve.
+
+        When ``runtime.draining`` is set: stop accepting, finish what is in flight and return; what
+        is still running after the spec's ``drain_seconds`` is cancelled. Raises
+        :class:`ConfigError` or
+        :class:`StartError` if it cannot start.
+        """
+        ...
+
+    def report(self) -> Report:
+        """What there is to say for ``GetStatus``; quick, no I/O."""
+        ...
+
+    async def reload(self, config: Config) -> None:
+        """Use *config* from now on, or raise :class:`ConfigError` and keep the old one."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSpec:
+    """What the runtime needs to know to run a daemon."""
+
+    name: str
+    summary: str
+    create: Callable[[Runtime], Service]
+    drain_seconds: float = 3.0
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+
+
+class Runtime:
+    """What the runtime gives a service."""
+
+    def __init__(
+        self,
+        name: str,
+        config: Config,
+        paths: Paths,
+        *,
+        log_book: logs.Logs,
+        args: argparse.Namespace | None = None,
+        activated: Mapping[str, list[socket.socket]] | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.paths = paths
+        self.args = args or argparse.Namespace()
+        self.logs = log_book
+        self.log: FilteringBoundLogger = log_book.logger()
+        self.registry = metrics.new_registry()
+        self.health = HealthRegistry()
+        self.notifier = Notifier()
+        self.budget = ErrorBudget(self.log)
+        self.varlink = VarlinkServer(f"geoos {name}", on_bug=self.budget.spend)
+        self.draining = trio.Event()
+        self.state: reports.State = "starting"
+        self.since = time.time()
+        self.status_text = "starting"
+        self.reload: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        self._activated = dict(activated or {})
+        self._bound: list[Path] = []
+
+    def now(self) -> float:
+        """Wall-clock seconds since the epoch: for timestamps, never for order or decay."""
+        return time.time()
+
+    @property
+    def state_dir(self) -> Path:
+        """This daemon's own state directory, mode 0700; systemd's ``STATE_DIRECTORY`` where set.
+
+        Raises :class:`StartError` when it cannot be made.
+        """
+        given = os.environ.get("STATE_DIRECTORY")
+        path = Path(given.split(":")[0]) if given else self.paths.state_dir / self.name
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"cannot make {path}: {error.strerror}") from None
+        return path
+
+    def listen_unix(self, fd_name: str, file_name: str) -> trio.SocketListener:
+        """The socket handed over as *fd_name*, else *file_name* bound in the runtime directory."""
+        if handed := self._activated.pop(fd_name, None):
+            sock, *surplus = handed
+            for other in surplus:
+                other.close()
+        else:
+            path = self.paths.socket(file_name)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sock = sockets.bind_unix(path)
+            self._bound.append(path)
+        sock.setblocking(False)
+        return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+    async def listen_tcp(self, address: Address, key: str) -> list[trio.SocketListener]:
+        """Listen on a TCP address whose configuration key is *key*."""
+        return await sockets.bind_tcp(address, key)
+
+    def set_status(self, text: str) -> None:
+        """The one line of state that ``systemctl status`` and ``geoosctl status`` show."""
+        self.status_text = text
+        self.notifier.status(text)
+
+    def close(self) -> None:
+        """Remove the socket files that we bound ourselves, and close what was never used."""
+        for path in self._bound:
+            path.unlink(missing_ok=True)
+        for sock in (each for handed in self._activated.values() for each in handed):
+            sock.close()
+        self.notifier.close()
+
+
+async def serve(
+    spec: ServiceSpec,
+    runtime: Runtime,
+    *,
+    reload_config: Callable[[], Config] | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a daemon's service until ``runtime.draining`` is set and it has drained.
+
+    ``task_status.started()`` is called when it is ready. *reload_config* loads the configuration
+    anew.
+    """
+    service = spec.create(runtime)
+    daemon = _DaemonInterface(runtime, service, reload_config or (lambda: runtime.config))
+    daemon.register()
+    runtime.reload = daemon.reload
+    try:
+        socket_name = runtime.paths.varlink(spec.name).name
+        listener = runtime.listen_unix("varlink", socket_name)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runtime.varlink.serve, listener)
+            nursery.start_soon(feed_watchdog, runtime.notifier)
+            nursery.start_soon(_end_with_budget, runtime.budget)
+            finished = await nursery.start(_run_service, service, runtime)
+            runtime.state = "active"
+            runtime.since = time.time()
+            if runtime.status_text == "starting":
+                runtime.status_text = "active"
+            runtime.notifier.ready(runtime.status_text)
+            runtime.log.info("ready", pid=os.getpid(), version=__version__)
+            task_status.started()
+            await runtime.draining.wait()
+            runtime.state = "draining"
+            runtime.notifier.stopping()
+            with trio.move_on_after(spec.drain_seconds) as deadline:
+                await finished.wait()
+            if deadline.cancelled_caught:
+                runtime.log.warning("drain deadline passed", seconds=spec.drain_seconds)
+            nursery.cancel_scope.cancel()
+    finally:
+        runtime.close()
+    runtime.log.info("stopped")
+
+
+async def _run_service(
+    service: Service, runtime: Runtime, *, task_status: trio.TaskStatus[trio.Event]
+) -> None:
+    """Run the service; hands out an event that is set when it has returned."""
+    finished = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(service.run)
+        task_status.started(finished)
+    if not runtime.draining.is_set():
+        raise RuntimeError(f"the {runtime.name} service ended without being asked to")
+    finished.set()
+
+
+async def _end_with_budget(budget: ErrorBudget) -> None:
+    await budget.exhausted.wait()
+    raise RuntimeError("too many bugs in a short while; starting afresh")
+
+
+class _DaemonInterface:
+    """``io.geoos.Daemon``: what every daemon answers about itself."""
+
+    def __init__(
+        self, runtime: Runtime, service: Service, reload_config: Callable[[], Config]
+    ) -> None:
+        self._runtime = runtime
+        self._service = service
+        self._load = reload_config
+        self._reloading = trio.Lock()
+
+    def register(self) -> None:
+        server = self._runtime.varlink
+        server.add_interface(wire.interface(_INTERFACE))
+        server.add(f"{_INTERFACE}.GetStatus", self._get_status)
+        server.add(f"{_INTERFACE}.GetHealth", self._get_health)
+        server.add(f"{_INTERFACE}.GetMetrics", self._get_metrics)
+        server.add(f"{_INTERFACE}.GetLogs", self._get_logs)
+        server.add(f"{_INTERFACE}.Reload", self._reload, "admin")
+        server.add(f"{_INTERFACE}.SetLogLevel", self._set_log_level, "admin")
+
+    async def _get_status(self, _call: IncomingCall) -> Mapping[str, Any]:
+        runtime, report = self._runtime, self._service.report()
+        status = reports.DaemonStatus(
+            name=runtime.name,
+            state=runtime.state,
+            status=report.status or runtime.status_text,
+            pid=os.getpid(),
+            version=__version__,
+            since=runtime.since,
+            memory_bytes=metrics.resident_bytes(),
+            addresses=report.addresses,
+            rates=report.rates,
+            queues=report.queues,
+            links=report.links,
+            requests=report.requests,
+            details=report.details,
+        )
+        return {"status": msgspec.to_builtins(status)}
+
+    async def _get_health(self, _call: IncomingCall) -> Mapping[str, Any]:
+        health: dict[str, Any] = msgspec.to_builtins(self._runtime.health.report())
+        return health
+
+    async def _get_metrics(self, _call: IncomingCall) -> Mapping[str, Any]:
+        return {"text": metrics.exposition(self._runtime.registry)}
+
+    async def _get_logs(self, call: IncomingCall) -> Mapping[str, Any] | None:
+        query = call.convert(reports.LogQuery)
+        ring = self._runtime.logs.ring
+        least = reports.LEVELS.index(query.level or "debug")
+
+        def wanted(record: reports.Record) -> bool:
+            return reports.LEVELS.index(record.level) >= least and query.session in (
+                None,
+                record.session,
+            )
+
+        records, position = ring.newest(100 if query.lines is None else query.lines, wanted)
+        for record in records:
+            await call.reply({"record": msgspec.to_builtins(record)})
+        if query.follow:
+            async with aclosing(ring.follow(position)) as following:
+                async for record in following:
+                    if wanted(record):
+                        await call.reply({"record": msgspec.to_builtins(record)})
+        return {"record": None}
+
+    async def _reload(self, _call: IncomingCall) -> None:
+        try:
+            await self.reload()
+        except ConfigError as error:
+            raise invalid_argument(str(error)) from None
+
+    async def reload(self) -> None:
+        """Load, verify, swap. Raises :class:`ConfigError`; then the old configuration stays."""
+        runtime = self._runtime
+        async with self._reloading:
+            runtime.notifier.reloading()
+            runtime.state = "reloading"
+            try:
+                fresh = await trio.to_thread.run_sync(self._load)
+                await self._service.reload(fresh)
+            except ConfigError as error:
+                runtime.log.error("reload refused", error=str(error))
+                raise
+            else:
+                runtime.config = fresh
+                runtime.logs.set_level(fresh.log.level)
+                runtime.log.info("reloaded")
+            finally:
+                runtime.state = "active"
+                runtime.notifier.ready(runtime.status_text)
+
+    async def _set_log_level(self, call: IncomingCall) -> Mapping[str, Any]:
+        class Parameters(msgspec.Struct, forbid_unknown_fields=True):
+            level: reports.Level
+
+        level = call.convert(Parameters).level
+        return {"previous": self._runtime.logs.set_level(level)}
+
+
+# -- the process -----------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Exits with EX_USAGE instead of argparse's 2."""
+
+    def error(self, message: str) -> Any:
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def argument_parser(name: str, summary: str) -> argparse.ArgumentParser:
+    """The options that every daemon takes."""
+    parser = _Parser(prog=f"geoosd {name}", description=summary)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override one key, such as broadcaster.listen=127.0.0.1:9000",
+    )
+    parser.add_argument("--log-level", choices=reports.LEVELS, help="overrides [log] level")
+    parser.add_argument(
+        "--log-format", choices=("auto", "json", "console"), help="overrides [log] format"
+    )
+    parser.add_argument("--version", action="version", version=f"geoosd {__version__}")
+    return parser
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The configuration that the options name."""
+    overrides = list(args.overrides)
+    if args.log_level:
+        overrides.append(f"log.level={args.log_level}")
+    if args.log_format:
+        overrides.append(f"log.format={args.log_format}")
+    return config.load(args.config, overrides)
+
+
+def main(spec: ServiceSpec, argv: Sequence[str] | None = None) -> int:
+    """Run a daemon as this process; returns its exit code."""
+    faulthandler.enable()
+    parser = argument_parser(spec.name, spec.summary)
+    if spec.add_arguments is not None:
+        spec.add_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        loaded = load_config(args)
+    except ConfigError as error:
+        print(f"geoosd {spec.name}: {error}", file=sys.stderr)  # noqa: T201 - logging is not up yet
+        return EX_CONFIG
+    log_book = logs.configure(spec.name, loaded.log.level, loaded.log.format)
+    runtime = Runtime(
+        spec.name,
+        loaded,
+        config.paths(),
+        log_book=log_book,
+        args=args,
+        activated=sockets.take_listen_fds(),
+    )
+    try:
+        trio.run(_with_signals, spec, runtime, args)
+    except BaseExceptionGroup as group:
+        return _say_why(runtime, _flatten(group))
+    except Exception as error:  # noqa: BLE001 - the last line: say it, let the manager restart us
+        return _say_why(runtime, [error])
+    return 0
+
+
+def _say_why(runtime: Runtime, errors: list[BaseException]) -> int:
+    """Log why the daemon ends, once; its exit code."""
+    reason = "; ".join(dict.fromkeys(str(error) or type(error).__name__ for error in errors))
+    if all(isinstance(error, ConfigError | StartError) for error in errors):
+        runtime.log.critical(reason)
+        runtime.notifier.status(reason)
+        return EX_CONFIG
+    runtime.log.critical("crashed", error=reason, exc_info=errors[0])
+    return EX_SOFTWARE
+
+
+def _flatten(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _flatten(part)]
+    return [error]
+
+
+async def _with_signals(spec: ServiceSpec, runtime: Runtime, args: argparse.Namespace) -> None:
+    """Run the service; SIGTERM and SIGINT drain, a second one cancels, SIGHUP reloads."""
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            nursery.start_soon(_obey, signals, runtime, nursery.cancel_scope)
+            await serve(spec, runtime, reload_config=lambda: load_config(args))
+            nursery.cancel_scope.cancel()
+
+
+async def _obey(
+    signals: AsyncIterator[int], runtime: Runtime, everything: trio.CancelScope
+) -> None:
+    async for number in signals:
+        if number == signal.SIGHUP:
+            with contextlib.suppress(ConfigError):  # already logged
+                await runtime.reload()
+        elif runtime.draining.is_set() or runtime.state == "starting":
+            everything.cancel()
+        else:
+            runtime.log.info("stopping", signal=signal.Signals(number).name)
+            runtime.draining.set()

@@ -1,0 +1,267 @@
+"""The runtime around a small service: start, answers, reload, drain."""
+
+import json
+import socket
+
+import pytest
+import trio
+
+from geoosd import config
+from geoosd.errors import ConfigError, StartError, VarlinkError
+from geoosd.runtime import logs, service, varlink
+from geoosd.wire.varlink import INVALID_ARGUMENT, UNAVAILABLE
+
+
+class Echo:
+    """A service that notes what happens to it."""
+
+    def __init__(self, runtime):
+        self.runtime = runtime
+        self.reloaded_with = []
+        self.stopped_by_drain = False
+
+    async def run(self, *, task_status=trio.TASK_STATUS_IGNORED):
+        task_status.started()
+        await self.runtime.draining.wait()
+        self.stopped_by_drain = True
+
+    def report(self):
+        return service.Report(rates={"tokens": 3.0}, details={"colour": "green"})
+
+    async def reload(self, new):
+        if new.log.level == "critical":
+            raise ConfigError("cannot use this: too silent")
+        self.reloaded_with.append(new)
+
+
+@pytest.fixture
+def made():
+    return []
+
+
+@pytest.fixture
+def spec(made):
+    def create(runtime):
+        made.append(Echo(runtime))
+        return made[-1]
+
+    return service.ServiceSpec(name="bridge", summary="echo", create=create)
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    paths = config.Paths(tmp_path / "run", tmp_path / "state")
+    with logs.unconfigured("bridge") as book:
+        yield service.Runtime("bridge", config.load(None), paths, log_book=book)
+
+
+async def test_it_answers_and_drains(spec, runtime, made, nursery):
+    await nursery.start(service.serve, spec, runtime)
+    path = runtime.paths.varlink("bridge")
+    status = (await varlink.call(path, "io.geoos.Daemon.GetStatus"))["status"]
+    assert status["name"] == "bridge"
+    assert status["state"] == "active"
+    assert status["rates"] == {"tokens": 3.0}
+    assert status["memory_bytes"] > 1 << 20
+    text = (await varlink.call(path, "io.geoos.Daemon.GetMetrics"))["text"]
+    assert "geoos_build_info" in text
+    runtime.health.set("door", "warning", "ajar", "close it")
+    health = await varlink.call(path, "io.geoos.Daemon.GetHealth")
+    assert health["status"] == "warning"
+    assert health["checks"][0]["remedy"] == "close it"
+    runtime.draining.set()
+    with trio.fail_after(5):
+        while path.exists():
+            await trio.lowlevel.checkpoint()
+    assert made[0].stopped_by_drain
+
+
+async def test_logs_are_streamed_and_followed(spec, runtime, nursery):
+    await nursery.start(service.serve, spec, runtime)
+    path = runtime.paths.varlink("bridge")
+    parameters = {"follow": True, "lines": 1}
+    async with varlink.stream(path, "io.geoos.Daemon.GetLogs", parameters) as replies:
+        records = []
+        async for reply in replies:
+            records.append(reply["record"])
+            if len(records) == 1:
+                runtime.log.warning("something", session="s1", colour="red")
+            else:
+                break
+    assert records[0]["event"] == "ready"
+    assert records[1]["event"] == "something"
+    assert records[1]["session"] == "s1"
+    assert records[1]["fields"] == {"colour": "red"}
+    runtime.draining.set()
+
+
+async def test_reload_verifies_then_swaps(spec, runtime, made, nursery):
+    fresh = ["log.level=debug"]
+
+    def load():
+        return config.load(None, fresh)
+
+    async def start(task_status):
+        await service.serve(spec, runtime, reload_config=load, task_status=task_status)
+
+    await nursery.start(start)
+    path = runtime.paths.varlink("bridge")
+    await varlink.call(path, "io.geoos.Daemon.Reload")
+    assert runtime.config.log.level == "debug"
+    assert runtime.logs.threshold.level == "debug"
+    fresh[:] = ["log.level=critical"]
+    with pytest.raises(VarlinkError, match="too silent") as refused:
+        await varlink.call(path, "io.geoos.Daemon.Reload")
+    assert refused.value.error == INVALID_ARGUMENT
+    assert runtime.config.log.level == "debug"
+    fresh[:] = ["log.levle=info"]
+    with pytest.raises(VarlinkError, match=r"do you mean log\.level"):
+        await varlink.call(path, "io.geoos.Daemon.Reload")
+    runtime.draining.set()
+
+
+async def test_log_level_is_set_and_checked(spec, runtime, nursery):
+    await nursery.start(service.serve, spec, runtime)
+    path = runtime.paths.varlink("bridge")
+    answer = await varlink.call(path, "io.geoos.Daemon.SetLogLevel", {"level": "debug"})
+    assert answer == {"previous": "info"}
+    with pytest.raises(VarlinkError, match="level"):
+        await varlink.call(path, "io.geoos.Daemon.SetLogLevel", {"level": "loud"})
+    runtime.draining.set()
+
+
+async def test_a_hung_service_is_cancelled_after_the_drain_deadline(runtime, autojump_clock):
+    class Stubborn(Echo):
+        async def run(self, *, task_status=trio.TASK_STATUS_IGNORED):
+            task_status.started()
+            await trio.sleep_forever()
+
+    spec = service.ServiceSpec(name="bridge", summary="", create=Stubborn, drain_seconds=2.0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(service.serve, spec, runtime)
+        began = trio.current_time()
+        runtime.draining.set()
+    assert trio.current_time() - began == pytest.approx(2.0, abs=0.1)
+
+
+async def test_a_start_error_passes_and_leaves_no_socket(runtime):
+    class Broken(Echo):
+        async def run(self, *, task_status=trio.TASK_STATUS_IGNORED):
+            raise StartError("cannot start: the moon is full")
+
+    spec = service.ServiceSpec(name="bridge", summary="", create=Broken)
+    with pytest.RaisesGroup(
+        pytest.RaisesGroup(pytest.RaisesExc(StartError, match="moon")), flatten_subgroups=False
+    ):
+        await service.serve(spec, runtime)
+    assert not runtime.paths.varlink("bridge").exists()
+
+
+async def test_a_second_daemon_is_refused(spec, runtime, nursery, tmp_path):
+    await nursery.start(service.serve, spec, runtime)
+    with logs.unconfigured("bridge") as book:
+        second = service.Runtime("bridge", runtime.config, runtime.paths, log_book=book)
+    with pytest.raises(StartError, match="somebody does already"):
+        await service.serve(spec, second)
+    assert runtime.paths.varlink("bridge").exists()
+    runtime.draining.set()
+
+
+async def raw_exchange(path, *sent, half_close=True):
+    stream = await trio.open_unix_socket(str(path))
+    async with stream:
+        for data in sent:
+            await stream.send_all(data)
+        if half_close:
+            await stream.send_eof()
+        answer = b""
+        async for chunk in stream:
+            answer += chunk
+    return [json.loads(part) for part in answer.split(b"\0") if part]
+
+
+async def test_malformed_calls_get_a_clear_error(spec, runtime, nursery):
+    await nursery.start(service.serve, spec, runtime)
+    path = runtime.paths.varlink("bridge")
+    get_info = b'{"method":"org.varlink.service.GetInfo"}'
+    (newline,) = await raw_exchange(path, get_info + b"\n", half_close=False)
+    assert newline["error"] == INVALID_ARGUMENT
+    assert "NUL" in newline["parameters"]["reason"]
+    (answer,) = await raw_exchange(path, get_info + b"\0")
+    assert "io.geoos.Daemon" in answer["parameters"]["interfaces"]
+    (malformed,) = await raw_exchange(path, b"{nonsense\0")
+    assert malformed["error"] == INVALID_ARGUMENT
+    (wrong,) = await raw_exchange(path, b'{"method":3}\0')
+    assert wrong["error"] == INVALID_ARGUMENT
+    (unknown,) = await raw_exchange(path, b'{"method":"io.geoos.Daemon.Fly"}\0')
+    assert unknown["error"] == "org.varlink.service.MethodNotFound"
+    (nowhere,) = await raw_exchange(path, b'{"method":"io.nowhere.Fly"}\0')
+    assert nowhere["error"] == "org.varlink.service.InterfaceNotFound"
+    (more,) = await raw_exchange(path, b'{"method":"io.geoos.Daemon.GetLogs"}\0')
+    assert more["error"] == "org.varlink.service.ExpectedMore"
+    assert await raw_exchange(path, b'{"method":"io.geoos.Daemon.GetStatus","oneway":true}\0') == []
+    (long,) = await raw_exchange(path, b"x" * ((1 << 20) + 1), half_close=False)
+    assert "1048577" in long["parameters"]["reason"]
+    two = await raw_exchange(path, (get_info + b"\0") * 2)
+    assert len(two) == 2
+    runtime.draining.set()
+
+
+async def test_a_call_is_cancelled_when_its_caller_goes_away(runtime, spec, nursery):
+    await nursery.start(service.serve, spec, runtime)
+    gone = trio.Event()
+    begun = trio.Event()
+
+    async def wait_long(_call):
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            gone.set()
+
+    runtime.varlink.add("io.geoos.Daemon.GetStatus", wait_long)
+    stream = await trio.open_unix_socket(str(runtime.paths.varlink("bridge")))
+    await stream.send_all(b'{"method":"io.geoos.Daemon.GetStatus"}\0')
+    await begun.wait()
+    await stream.aclose()
+    with trio.fail_after(5):
+        await gone.wait()
+    runtime.draining.set()
+
+
+async def test_a_bug_in_a_handler_ends_only_its_call(runtime, spec, nursery):
+    await nursery.start(service.serve, spec, runtime)
+
+    async def broken(_call):
+        raise ZeroDivisionError("oops")
+
+    runtime.varlink.add("io.geoos.Daemon.GetStatus", broken)
+    path = runtime.paths.varlink("bridge")
+    with pytest.raises(VarlinkError, match="internal error") as answer:
+        await varlink.call(path, "io.geoos.Daemon.GetStatus")
+    assert answer.value.error == UNAVAILABLE
+    records, _ = runtime.logs.ring.newest(10, lambda record: record.event == "bug")
+    assert "oops" in records[0].error
+    assert await varlink.call(path, "io.geoos.Daemon.GetHealth")
+    runtime.draining.set()
+
+
+async def test_nobody_there_is_unavailable(tmp_path):
+    with pytest.raises(VarlinkError, match="no such file") as error:
+        await varlink.call(tmp_path / "nothing.sock", "io.geoos.Daemon.GetStatus")
+    assert error.value.error == UNAVAILABLE
+
+
+async def test_no_answer_is_unavailable(tmp_path, autojump_clock):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent.sock"))
+        silent.listen()
+        with pytest.raises(VarlinkError, match="within 2 s"):
+            await varlink.call(tmp_path / "silent.sock", "a.b.C", timeout=2.0)
+
+
+async def test_a_port_that_is_taken_is_named(runtime):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=rf"{port}.*pid.*bridge\.listen"):
+            await runtime.listen_tcp(config.Address("127.0.0.1", port), "bridge.listen")
