@@ -42,7 +42,7 @@ class RawUpstream(Struct, forbid_unknown_fields=True):
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     url: str
     kind: Literal["auto", "openai", "llama.cpp", "lmstudio", "ollama", "vllm"] = "auto"
-    models: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list[str])
     api_key_credential: str | None = None
     max_concurrency: Natural = 4
     rate: Positive | None = None
@@ -61,7 +61,7 @@ class RawBridge(Struct, forbid_unknown_fields=True):
     enrich: bool = False
     system_prompt: str = ""
     cache: bool = False
-    upstream: list[RawUpstream] = field(default_factory=list)
+    upstream: list[RawUpstream] = field(default_factory=list[RawUpstream])
 
 
 class RawCompositor(Struct, forbid_unknown_fields=True):
@@ -83,7 +83,7 @@ class RawBroadcaster(Struct, forbid_unknown_fields=True):
     max_lag: Natural = 1000
     max_stall_seconds: Positive = 30.0
     tick: Literal[0, 16, 33, 100] = 16
-    origins: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list[str])
     workers: Natural = 1
 
 
@@ -325,19 +325,23 @@ def resolve(raw: RawConfig, source: Path | None = None, where: str = "the config
 def _address(text: str, key: str, where: str) -> Address:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigError(f"cannot use {where}: {key}: {text!r} is not HOST:PORT")
     return Address(host, int(port))
 
 
 def _base_url(text: str, key: str, where: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"cannot use {where}: {key}: {text!r} is not an http(s):// address")
-    if parts.username or parts.password:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port beyond 65535
+        parts, usable = None, False
+    if "@" in (parts.netloc if parts else text):
         raise ConfigError(
             f"cannot use {where}: {key}: holds a password; name a credential by api_key_credential"
         )
+    if not usable:
+        raise ConfigError(f"cannot use {where}: {key}: {text!r} is not an http(s):// address")
     return text.rstrip("/").removesuffix("/v1")
 
 

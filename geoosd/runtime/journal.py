@@ -31,11 +31,11 @@ def stderr_is_journal() -> bool:
     (systemd.exec(5)).
     """
     try:
-        device, inode = os.environ["JOURNAL_STREAM"].split(":")
+        device, inode = map(int, os.environ["JOURNAL_STREAM"].split(":"))
         status = os.fstat(2)
     except (KeyError, ValueError, OSError):
         return False
-    return (status.st_dev, status.st_ino) == (int(device), int(inode))
+    return (status.st_dev, status.st_ino) == (device, inode)
 
 
 def field_name(key: str) -> str:
@@ -127,11 +127,15 @@ class JournalSocket:
                 while not self._backlog:
                     self._changed.wait()
                 data = self._backlog[0]
-            with contextlib.suppress(OSError):
+            sent = True
+            try:
                 self._write(data, 0)
+            except OSError:
+                sent = False
             # Removed only once it is sent, so that the fast path cannot overtake it.
             with self._changed:
                 self._backlog.popleft()
+                self.lost += not sent
                 self._changed.notify_all()
 
     def flush(self, timeout: float = 2.0) -> None:

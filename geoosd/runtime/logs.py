@@ -117,7 +117,7 @@ class Logs:
         fields = {
             key: str(value)
             for key, value in event.items()
-            if key not in _HIDDEN and not key.startswith("_")
+            if value is not None and key not in _HIDDEN and not key.startswith("_")
         }
         self.ring.append(
             Record(

@@ -421,8 +421,8 @@ def _flatten(error: BaseException) -> list[BaseException]:
 
 async def _with_signals(spec: ServiceSpec, runtime: Runtime, args: argparse.Namespace) -> None:
     """Run the service; SIGTERM and SIGINT drain, a second one cancels, SIGHUP reloads."""
-    async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey, signals, runtime, nursery.cancel_scope)
             await serve(spec, runtime, reload_config=lambda: load_config(args))
             nursery.cancel_scope.cancel()

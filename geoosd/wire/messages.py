@@ -197,7 +197,7 @@ class Snapshot(Struct):
     sessions: list[SessionView]
     tokens: list[TokenVisualizationUpdate]
     cells: str
-    districts: list[District] = msgspec.field(default_factory=list)
+    districts: list[District] = msgspec.field(default_factory=list[District])
 
 
 class Gap(Struct):
@@ -329,14 +329,15 @@ class Message(NamedTuple):
 
 def _envelope_of(payload: type[Payload]) -> Any:
     """The envelope Struct of one payload type; ``message_type`` is its tag."""
+    fields: list[Any] = [
+        ("timestamp", Union[NonNegative, None], None),
+        ("payload", payload),
+        ("seq", Union[int, None], None),
+        ("n", Union[Count, None], None),
+    ]
     return msgspec.defstruct(
         f"{payload.__name__}Envelope",
-        [
-            ("timestamp", Annotated[float, Meta(ge=0.0)] | None, None),
-            ("payload", payload),
-            ("seq", int | None, None),
-            ("n", Count | None, None),
-        ],
+        fields,
         tag=payload.__name__,
         tag_field="message_type",
         omit_defaults=True,

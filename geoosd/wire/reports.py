@@ -17,10 +17,13 @@ LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error", "critical")
 SEVERITY: dict[Verdict, int] = {"healthy": 0, "unknown": 1, "warning": 2, "critical": 3}
 """Order of badness: the worst of several verdicts is theirs together."""
 
+UNKNOWN: list[Verdict] = ["unknown"]
+"""What is known where nothing was checked."""
+
 
 def worst(verdicts: list[Verdict]) -> Verdict:
     """The verdict of several checks together; ``unknown`` when there is none."""
-    return max(verdicts, key=SEVERITY.__getitem__, default="unknown")
+    return max(verdicts or UNKNOWN, key=SEVERITY.__getitem__)
 
 
 class Queue(Struct):
@@ -68,12 +71,12 @@ class DaemonStatus(Struct):
     version: str
     since: float
     memory_bytes: int
-    addresses: list[str] = field(default_factory=list)
-    rates: dict[str, float] = field(default_factory=dict)
-    queues: list[Queue] = field(default_factory=list)
-    links: list[Link] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    details: dict[str, str] = field(default_factory=dict)
+    addresses: list[str] = field(default_factory=list[str])
+    rates: dict[str, float] = field(default_factory=dict[str, float])
+    queues: list[Queue] = field(default_factory=list[Queue])
+    links: list[Link] = field(default_factory=list[Link])
+    requests: list[Request] = field(default_factory=list[Request])
+    details: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class Check(Struct):
@@ -103,7 +106,7 @@ class Record(Struct):
     session: str | None = None
     upstream: str | None = None
     error: str | None = None
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class LogQuery(Struct, forbid_unknown_fields=True):

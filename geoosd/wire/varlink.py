@@ -110,7 +110,7 @@ class Splitter:
 
 def interface(name: str) -> str:
     """The text of the interface file of *name*, such as ``io.geoos.Daemon``."""
-    return resources.files(__package__).joinpath(f"{name}.varlink").read_text(encoding="utf-8")
+    return resources.files("geoosd.wire").joinpath(f"{name}.varlink").read_text(encoding="utf-8")
 
 
 _NAME_LINE = re.compile(r"^interface\s+(\S+)", re.MULTILINE)

@@ -1,0 +1,1 @@
+"""The compositor: places tokens on the map, keeps the neural state, draws it, numbers the feed."""

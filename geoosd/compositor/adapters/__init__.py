@@ -1,0 +1,1 @@
+"""What touches sockets, files, threads and pixels on the compositor's behalf."""

@@ -1,0 +1,122 @@
+"""Keeps the compositor's state on disk: when to save what, and what to do when that fails.
+
+The files are :mod:`.snapshot`'s. Districts are saved before anybody sees them; the rest at an
+interval and at the end. A full disk is a matter for health, not a reason to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from typing import Final
+
+import trio
+
+from geoosd.compositor.adapters import themes
+from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
+from geoosd.compositor.core.places import Places
+from geoosd.compositor.core.scene import Scene
+from geoosd.runtime.health import Finding
+from geoosd.runtime.service import Runtime
+
+_REMEMBERED: Final = 1 << 16
+
+
+class Keeper:
+    """The state directory of one compositor."""
+
+    def __init__(self, runtime: Runtime, scene: Scene) -> None:
+        self.theme = themes.DEFAULT
+        self._runtime = runtime
+        self._scene = scene
+        self._files = StateFiles(runtime.state_dir)
+        self._saving = trio.Lock()
+        self._secured = 0
+        self._trouble: str | None = None
+        self._set_aside = False
+
+    async def restore(self, known_themes: Container[str]) -> Places:
+        """The saved places; fills the scene where it was saved, and chooses the saved theme."""
+        loaded = await trio.to_thread.run_sync(self._files.load_places)
+        if loaded.theme is not None and loaded.theme in known_themes:
+            self.theme = loaded.theme
+        if self._keeps_tokens:
+            scene = await trio.to_thread.run_sync(self._files.load_scene)
+            if scene is not None:
+                self._scene.memory.restore(scene.keys, scene.weights, trio.current_time())
+                self._scene.recent.extend(scene.tokens)
+        else:
+            await self._write(self._files.remove_scene)
+        for complaint in self._files.complaints:
+            self._runtime.log.warning(complaint)
+        self._set_aside = bool(self._files.complaints)
+        return Places(loaded.districts)
+
+    async def secure(self, places: Places) -> None:
+        """Return when all districts of *places* are on disk, or the disk has refused them."""
+        if places.revision == self._secured:
+            return
+        async with self._saving:
+            revision = places.revision
+            if revision != self._secured:
+                await self._save_places(places)
+                if self._trouble is None:
+                    self._secured = revision
+
+    async def use_theme(self, name: str, places: Places) -> None:
+        """Remember the current theme."""
+        self.theme = name
+        async with self._saving:
+            await self._save_places(places)
+
+    async def run(self) -> None:
+        """Save at the configured interval, for ever."""
+        while True:
+            await trio.sleep(self._runtime.config.compositor.snapshot_interval)
+            await self.save()
+
+    async def save(self) -> None:
+        """Save the scene, or see to it that none is kept, as ``[bridge] record`` says."""
+        if not self._keeps_tokens:
+            await self._write(self._files.remove_scene)
+            return
+        keys, weights = self._scene.memory.cells(trio.current_time(), _REMEMBERED)
+        scene = SceneFile(keys, weights, list(self._scene.recent))
+        async with self._saving:
+            await self._write(lambda: self._files.save_scene(scene))
+
+    def probe(self) -> Finding:
+        """Whether the state is safe on disk."""
+        directory = self._files.places_path.parent
+        if self._trouble is not None:
+            return (
+                "critical",
+                f"cannot save the map in {directory}: {self._trouble}; "
+                "after a restart tokens of new models may lie elsewhere",
+                f"make room in {directory} and make it writable",
+            )
+        if self._set_aside:
+            return (
+                "warning",
+                f"a state file in {directory} was unreadable and has been set aside",
+                "geoosctl restore FILE, if you have a backup; else restart to clear this",
+            )
+        return "healthy", f"districts are safe in {directory}", None
+
+    @property
+    def _keeps_tokens(self) -> bool:
+        return self._runtime.config.bridge.record == "full"
+
+    async def _save_places(self, places: Places) -> None:
+        content = PlacesFile(districts=places.districts, theme=self.theme)
+        await self._write(lambda: self._files.save_places(content))
+
+    async def _write(self, write: Callable[[], None]) -> None:
+        try:
+            await trio.to_thread.run_sync(write)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if reason != self._trouble:
+                self._runtime.log.error("cannot save the map", error=reason)
+            self._trouble = reason
+        else:
+            self._trouble = None

@@ -1,0 +1,156 @@
+"""The compositor's state on disk, each file replaced whole: temporary file, fsync, rename, fsync.
+
+``places.json`` holds the districts and the current theme. It is saved before the first token of a
+new district is shown, so that not even kill -9 moves a token. ``scene.npz`` holds memory and
+thought stream. A cell of the memory *is* a token id, so that file exists only with
+``[bridge] record = "full"``; otherwise it is removed: then no text and no token ids lie on disk
+(docs/interfaces.md). A file that cannot be read is set aside, never a reason not to start.
+
+Everything here blocks; call it in a worker thread.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from geoosd.compositor.core.places import Places
+from geoosd.wire.messages import District, TokenVisualizationUpdate
+
+FORMAT: Final = "geoos-compositor"
+VERSION: Final = 1
+
+Keys: TypeAlias = npt.NDArray[np.uint64]
+Weights: TypeAlias = npt.NDArray[np.float64]
+
+
+class PlacesFile(Struct):
+    """``places.json``."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    districts: list[District] = msgspec.field(default_factory=list)
+    theme: str | None = None
+
+
+class SceneFile(NamedTuple):
+    """``scene.npz``: the memory field and the newest tokens."""
+
+    keys: Keys
+    weights: Weights
+    tokens: list[TokenVisualizationUpdate]
+
+
+class StateFiles:
+    """The files of one state directory. ``complaints`` are lines on what was set aside."""
+
+    def __init__(self, directory: Path) -> None:
+        self.places_path = directory / "places.json"
+        self.scene_path = directory / "scene.npz"
+        self.complaints: list[str] = []
+
+    def load_places(self) -> PlacesFile:
+        """The saved districts and theme; empty when there are none."""
+        data = self._read(self.places_path)
+        if data is not None:
+            try:
+                loaded = msgspec.json.decode(data, type=PlacesFile)
+                _check_version(loaded.format, loaded.version)
+                Places(loaded.districts)
+            except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+                self._set_aside(self.places_path, str(error))
+            else:
+                return loaded
+        return PlacesFile()
+
+    def save_places(self, places: PlacesFile) -> None:
+        """Replace ``places.json``. Raises OSError."""
+        _replace(self.places_path, msgspec.json.format(msgspec.json.encode(places)))
+
+    def load_scene(self) -> SceneFile | None:
+        """The saved scene, if there is one."""
+        data = self._read(self.scene_path)
+        if data is not None:
+            try:
+                return _decode_scene(data)
+            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+                self._set_aside(self.scene_path, str(error))
+        return None
+
+    def save_scene(self, scene: SceneFile) -> None:
+        """Replace ``scene.npz``. Raises OSError."""
+        out = BytesIO()
+        tokens = np.frombuffer(msgspec.json.encode(scene.tokens), np.uint8)
+        np.savez_compressed(
+            out,
+            format=np.array(FORMAT),
+            version=np.array(VERSION),
+            keys=scene.keys,
+            weights=scene.weights,
+            tokens=tokens,
+        )
+        _replace(self.scene_path, out.getvalue())
+
+    def remove_scene(self) -> None:
+        """Have no token on disk. Raises OSError."""
+        self.scene_path.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._set_aside(path, str(error.strerror))
+            return None
+
+    def _set_aside(self, path: Path, reason: str) -> None:
+        aside = path.with_name(f"{path.name}.unreadable")
+        self.complaints.append(f"cannot use {path}: {reason}; kept as {aside.name}, starting anew")
+        try:
+            path.replace(aside)
+        except OSError as error:
+            self.complaints.append(f"cannot rename {path}: {error.strerror}")
+
+
+def _check_version(found_format: str, version: int) -> None:
+    if found_format != FORMAT or version != VERSION:
+        raise ValueError(f"it is {found_format} version {version}, not {FORMAT} version {VERSION}")
+
+
+def _decode_scene(data: bytes) -> SceneFile:
+    with np.load(BytesIO(data), allow_pickle=False) as archive:
+        _check_version(str(archive["format"]), int(archive["version"]))
+        keys = archive["keys"].astype(np.uint64, casting="safe")
+        weights = archive["weights"].astype(np.float64, casting="safe")
+        tokens = msgspec.json.decode(
+            archive["tokens"].tobytes(), type=list[TokenVisualizationUpdate]
+        )
+    if keys.ndim != 1 or keys.shape != weights.shape or not (weights >= 0).all():
+        raise ValueError("its memory is no list of cells and weights")
+    if not np.isfinite(weights).all():
+        raise ValueError("a weight in it is not finite")
+    return SceneFile(keys, weights, tokens)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put *data* in place of *path*, all or nothing, also when the power fails."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,123 @@
+"""The state that is shown: activation, memory, sessions in flight and the thought stream.
+
+Pure: tokens come placed (:mod:`.places`), ``now`` is monotonic seconds. Memory follows what is
+alive; every collection here has a bound. :mod:`.frame` turns a scene into something to draw.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from geoosd.compositor.core.field import Field, key_of
+from geoosd.wire.messages import (
+    MAX_SNAPSHOT_BYTES,
+    MAX_SNAPSHOT_CELLS,
+    District,
+    Payload,
+    SessionEnded,
+    SessionProgress,
+    SessionStarted,
+    SessionView,
+    Snapshot,
+    TokenVisualizationUpdate,
+    encode,
+)
+
+RECENT_TOKENS: Final = 512
+MAX_SESSIONS: Final = 256
+MEMORY_DECAY: Final = 7 * 86_400.0
+"""Seconds of running time in which the memory of a token falls to 1/e."""
+
+UNKNOWN_ACTIVATION: Final = 0.5
+"""How brightly a token is drawn whose probability nobody told; its message says null all along."""
+
+_ENVELOPE_ROOM: Final = 512
+_RECORD = np.dtype([("district", "<u4"), ("cell", "<u4"), ("weight", "<f4")])
+
+
+class Scene:
+    """What is known now. :meth:`apply` is the only way in."""
+
+    def __init__(self, decay_seconds: float) -> None:
+        self.activation = Field(decay_seconds, floor=1e-3, capacity=1 << 18)
+        self.memory = Field(MEMORY_DECAY, floor=1e-3, capacity=1 << 16)
+        self.recent: deque[TokenVisualizationUpdate] = deque(maxlen=RECENT_TOKENS)
+        self.sessions: dict[str, SessionView] = {}
+
+    @property
+    def in_flight(self) -> list[SessionView]:
+        """Sessions that have not ended, oldest first."""
+        return [view for view in self.sessions.values() if view.phase != "ended"]
+
+    def apply(self, payload: Payload, timestamp: float, now: float) -> None:
+        """Take one message; types that do not change the scene are let pass."""
+        if type(payload) is TokenVisualizationUpdate:
+            self._token(payload, timestamp, now)
+        elif type(payload) is SessionStarted:
+            view = self._session(payload.session, timestamp)
+            view.phase = "queued"
+            view.model, view.upstream = payload.model, payload.upstream
+        elif type(payload) is SessionProgress:
+            self._session(payload.session, timestamp).phase = payload.phase
+        elif type(payload) is SessionEnded:
+            self._session(payload.session, timestamp).phase = "ended"
+
+    def snapshot(self, at_seq: int, districts: Iterable[District], now: float) -> Snapshot:
+        """The scene for a late joiner, at most 512 KiB encoded: the oldest tokens give way."""
+        keys, weights = self.activation.cells(now, MAX_SNAPSHOT_CELLS)
+        records = np.empty(len(keys), _RECORD)
+        records["district"] = keys >> np.uint64(20)
+        records["cell"] = keys & np.uint64((1 << 20) - 1)
+        records["weight"] = weights
+        snapshot = Snapshot(
+            at_seq,
+            list(self.sessions.values()),
+            [],
+            b64encode(records.tobytes()).decode(),
+            list(districts),
+        )
+        room = MAX_SNAPSHOT_BYTES - _ENVELOPE_ROOM - len(encode(snapshot, 0.0))
+        while room < 0 and (snapshot.districts or snapshot.sessions):
+            # Thousands of long model names: what is left out is told with the next messages.
+            crowd = snapshot.districts or snapshot.sessions
+            crowd.pop(0)
+            room = MAX_SNAPSHOT_BYTES - _ENVELOPE_ROOM - len(encode(snapshot, 0.0))
+        tokens: list[TokenVisualizationUpdate] = []
+        for token in reversed(self.recent):
+            room -= len(msgspec.json.encode(token)) + 1
+            if room < 0:
+                break
+            tokens.append(token)
+        snapshot.tokens = tokens[::-1]
+        return snapshot
+
+    def _token(self, token: TokenVisualizationUpdate, timestamp: float, now: float) -> None:
+        if token.district is None or token.cell is None:
+            raise ValueError("a token has to be placed before it is applied")
+        key = key_of(token.district, token.cell)
+        known = token.activation
+        self.activation.add(key, UNKNOWN_ACTIVATION if known is None else known, now)
+        self.memory.add(key, 1.0, now)
+        self.recent.append(token)
+        if token.session is not None:
+            view = self._session(token.session, timestamp)
+            view.tokens += 1
+            if view.phase != "ended":
+                view.phase = "generating"
+            if view.model is None:
+                view.model = token.model
+
+    def _session(self, name: str, timestamp: float) -> SessionView:
+        view = self.sessions.get(name)
+        if view is None:
+            view = self.sessions[name] = SessionView(name, started=timestamp)
+            if len(self.sessions) > MAX_SESSIONS:
+                ended = (old.session for old in self.sessions.values() if old.phase == "ended")
+                del self.sessions[next(ended, next(iter(self.sessions)))]
+        return view

@@ -1,0 +1,302 @@
+"""The compositor: takes messages, places tokens, keeps the scene, draws it, numbers the feed.
+
+``ingest.sock`` → validate (:mod:`.core.intake`) → place (:mod:`.core.places`) → apply
+(:mod:`.core.scene`) → ring (:mod:`.adapters.feed`) → ``feed.sock``. Pictures are drawn only when
+somebody asks (``io.geoos.Compositor``). This version draws with NumPy alone; the GPU that wgpu
+finds is reported, not used.
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64encode
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import trio
+from msgspec import Meta, Struct
+from prometheus_client import Counter
+
+from geoosd.compositor.adapters import render_wgpu, themes
+from geoosd.compositor.adapters.encode import MEDIA_TYPES, Format
+from geoosd.compositor.adapters.feed import Feed
+from geoosd.compositor.adapters.ingest import Ingest
+from geoosd.compositor.adapters.keeper import Keeper
+from geoosd.compositor.adapters.painter import Painter
+from geoosd.compositor.core import frame, palette
+from geoosd.compositor.core.places import Places
+from geoosd.compositor.core.scene import Scene
+from geoosd.config import Config
+from geoosd.errors import ConfigError, MessageError, StartError, VarlinkError
+from geoosd.runtime import sockets
+from geoosd.runtime.health import Finding
+from geoosd.runtime.metrics import RateMeter
+from geoosd.runtime.service import Report, Runtime, ServiceSpec
+from geoosd.runtime.varlink import IncomingCall
+from geoosd.wire import varlink as wire
+from geoosd.wire.messages import Message, Snapshot, Theme, ThemeChanged, TokenVisualizationUpdate
+
+_INTERFACE: Final = "io.geoos.Compositor"
+_DEFAULT_SIZE: Final = 1024
+
+Pixels = Annotated[int, Meta(ge=16, le=4096)]
+
+
+class _RenderQuery(Struct, forbid_unknown_fields=True):
+    width: Pixels | None = None
+    height: Pixels | None = None
+    theme: str | None = None
+    view: Literal["activation"] | None = None
+    format: Format | None = None
+
+
+class _ThemeName(Struct, forbid_unknown_fields=True):
+    name: str
+
+
+class _MaybeThemeName(Struct, forbid_unknown_fields=True):
+    name: str | None = None
+
+
+class Compositor:
+    """The service."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._scene = Scene(runtime.config.compositor.decay_seconds)
+        self._places = Places()
+        self._themes: dict[str, Theme] = {}
+        self._theme_name = themes.DEFAULT
+        self._gpu = "not looked for yet"
+        self._tokens, self._messages = RateMeter(), RateMeter()
+        self._ingest = Ingest(self._take, now=runtime.now)
+        self._feed = Feed(
+            secrets.token_hex(8),
+            snapshot=self._snapshot,
+            theme=lambda: self._theme,
+            now=runtime.now,
+            on_demand=self._ingest.pass_on,
+        )
+        self._painter = Painter(runtime.registry)
+        self._taken = Counter(
+            "geoos_compositor_messages",
+            "Messages taken from producers, by type",
+            ["type"],
+            registry=runtime.registry,
+        )
+        self._keeper: Keeper | None = None
+        self._register()
+
+    def _register(self) -> None:
+        server, health = self._runtime.varlink, self._runtime.health
+        server.add_interface(wire.interface(_INTERFACE))
+        server.add(f"{_INTERFACE}.Render", self._render, "use")
+        server.add(f"{_INTERFACE}.ListThemes", self._list_themes)
+        server.add(f"{_INTERFACE}.GetTheme", self._get_theme)
+        server.add(f"{_INTERFACE}.SetTheme", self._set_theme, "admin")
+        health.add_probe("ingest", self._probe_ingest)
+
+    @property
+    def _theme(self) -> Theme:
+        return self._themes[self._theme_name]
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Restore the state, open the sockets, warm the renderer up; then serve."""
+        runtime = self._runtime
+        _check(runtime.config)
+        keeper = self._keeper = Keeper(runtime, self._scene)
+        await self._load_themes()
+        self._places = await keeper.restore(self._themes)
+        self._theme_name = keeper.theme
+        runtime.health.add_probe("state", keeper.probe)
+        ingest = runtime.listen_unix("ingest", "ingest.sock")
+        feed = runtime.listen_unix("feed", "feed.sock")
+        await self._painter.paint(partial(self._plan, self._theme, (64, 64)), "png")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, self._ingest.serve, [ingest])
+            nursery.start_soon(trio.serve_listeners, self._feed.serve, [feed])
+            if path := runtime.config.compositor.legacy_socket:
+                nursery.start_soon(self._serve_legacy, _bind_legacy(Path(path)), Path(path))
+            nursery.start_soon(keeper.run)
+            nursery.start_soon(self._probe_gpu)
+            task_status.started()
+            await runtime.draining.wait()
+            nursery.cancel_scope.cancel()
+        await keeper.save()
+
+    async def _serve_legacy(self, listener: trio.SocketListener, path: Path) -> None:
+        """The predecessor's socket: the same framing, and no hello."""
+        try:
+            await trio.serve_listeners(self._ingest.serve, [listener])
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def _load_themes(self) -> None:
+        where = themes.directories(self._runtime.state_dir)
+        found, complaints = await trio.to_thread.run_sync(themes.load, where)
+        for complaint in complaints:
+            self._runtime.log.warning(complaint)
+        if themes.DEFAULT not in found:
+            raise StartError(f"cannot find theme {themes.DEFAULT} in {where[0]}; install again")
+        self._themes = found
+
+    async def _probe_gpu(self) -> None:
+        if self._runtime.config.compositor.backend == "numpy":
+            self._gpu = 'not looked for: [compositor] backend = "numpy"'
+            return
+        self._gpu = str(await render_wgpu.probe())
+        self._runtime.log.info("looked for a GPU", found=self._gpu)
+
+    async def reload(self, config: Config) -> None:
+        """Take over decay, record and themes; sockets stay as they are."""
+        _check(config)
+        await self._load_themes()
+        if self._theme_name not in self._themes:
+            self._theme_name = themes.DEFAULT
+        self._scene.activation.set_decay(config.compositor.decay_seconds, trio.current_time())
+
+    # -- the data path -----------------------------------------------------------------------------
+
+    async def _take(self, batch: list[Message]) -> list[MessageError]:
+        """Place, apply, publish; no token of a new district is shown before that is on disk."""
+        refused: list[MessageError] = []
+        good: list[Message] = []
+        now = trio.current_time()
+        counts: dict[type, int] = {}
+        for message in batch:
+            payload = message.payload
+            if type(payload) is TokenVisualizationUpdate:
+                try:
+                    self._places.place(payload)
+                except MessageError as error:
+                    refused.append(error)
+                    continue
+            self._scene.apply(payload, message.timestamp, now)
+            good.append(message)
+            counts[type(payload)] = counts.get(type(payload), 0) + 1
+        if self._keeper is not None:
+            await self._keeper.secure(self._places)
+        publish = self._feed.publish
+        for message in good:
+            publish(message.payload, message.timestamp)
+        self._feed.wake()
+        for kind, count in counts.items():
+            self._taken.labels(kind.__name__).inc(count)
+        self._tokens.add(counts.get(TokenVisualizationUpdate, 0), now)
+        self._messages.add(len(good), now)
+        return refused
+
+    def _snapshot(self, at_seq: int) -> Snapshot:
+        return self._scene.snapshot(at_seq, self._places.districts, trio.current_time())
+
+    # -- what is told ------------------------------------------------------------------------------
+
+    def report(self) -> Report:
+        """Rates, queues, and what there is on the map."""
+        now = trio.current_time()
+        ring, scene = self._feed.ring, self._scene
+        rate = self._tokens.per_second(now)
+        return Report(
+            status=f"{rate:.0f} tokens/s, {len(scene.in_flight)} sessions, "
+            f"{self._feed.consumers} consumers",
+            addresses=[str(self._runtime.paths.socket(name)) for name in _SOCKETS],
+            rates={
+                "tokens": round(rate, 2),
+                "messages": round(self._messages.per_second(now), 2),
+            },
+            queues=[*self._feed.queues(), self._painter.queue()],
+            details={
+                "backend": "numpy",
+                "gpu": self._gpu,
+                "theme": self._theme_name,
+                "epoch": ring.epoch,
+                "seq": str(ring.newest),
+                "producers": ", ".join(self._ingest.connected) or "none",
+                "districts": str(len(self._places)),
+                "active_cells": str(len(scene.activation)),
+                "remembered_cells": str(len(scene.memory)),
+                "refused_messages": str(self._ingest.errors + self._feed.errors),
+                "repeated_messages": str(self._ingest.repeats),
+            },
+        )
+
+    def _probe_ingest(self) -> Finding:
+        """Having no producer is no fault: the map then stands still."""
+        if names := self._ingest.connected:
+            return "healthy", f"messages come from {', '.join(names)}", None
+        return "healthy", "no producer is connected; the map stands still", None
+
+    # -- io.geoos.Compositor -----------------------------------------------------------------------
+
+    def _plan(self, theme: Theme, size: tuple[int, int]) -> frame.FramePlan:
+        table = palette.lut(theme)
+        return frame.plan(self._scene, self._places, table, size, trio.current_time())
+
+    async def _render(self, call: IncomingCall) -> Mapping[str, Any]:
+        query = call.convert(_RenderQuery)
+        theme = self._theme if query.theme is None else self._find_theme(query.theme)
+        size = query.width or _DEFAULT_SIZE, query.height or _DEFAULT_SIZE
+        picture_format: Format = query.format or "png"
+        picture = await self._painter.paint(partial(self._plan, theme, size), picture_format)
+        return {
+            "image": b64encode(picture).decode(),
+            "media_type": MEDIA_TYPES[picture_format],
+            "width": size[0],
+            "height": size[1],
+        }
+
+    async def _list_themes(self, _call: IncomingCall) -> Mapping[str, Any]:
+        listed = [self._themes[name] for name in sorted(self._themes)]
+        return {"themes": msgspec.to_builtins(listed), "current": self._theme_name}
+
+    async def _get_theme(self, call: IncomingCall) -> Mapping[str, Any]:
+        name = call.convert(_MaybeThemeName).name
+        theme = self._theme if name is None else self._find_theme(name)
+        return {"theme": msgspec.to_builtins(theme)}
+
+    async def _set_theme(self, call: IncomingCall) -> Mapping[str, Any]:
+        theme = self._find_theme(call.convert(_ThemeName).name)
+        self._theme_name = theme.name
+        self._feed.publish(ThemeChanged(theme), self._runtime.now())
+        self._feed.wake()
+        if self._keeper is not None:
+            await self._keeper.use_theme(theme.name, self._places)
+        return {"theme": msgspec.to_builtins(theme)}
+
+    def _find_theme(self, name: str) -> Theme:
+        theme = self._themes.get(name)
+        if theme is None:
+            known = ", ".join(sorted(self._themes))
+            reason = f"cannot find theme {name!r}: there are {known}"
+            raise VarlinkError(wire.NOT_FOUND, {"reason": reason})
+        return theme
+
+
+_SOCKETS: Final = ("ingest.sock", "feed.sock")
+
+
+def _check(config: Config) -> None:
+    """Raises :class:`ConfigError` for what this version cannot do."""
+    if config.compositor.backend == "wgpu":
+        raise ConfigError(
+            'cannot use compositor.backend = "wgpu": this version draws with NumPy only; '
+            'use "auto" or "numpy"'
+        )
+
+
+def _bind_legacy(path: Path) -> trio.SocketListener:
+    sock = sockets.bind_unix(path)
+    sock.setblocking(False)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+SPEC = ServiceSpec(
+    name="compositor",
+    summary="Place tokens on the map, keep the neural state, draw it.",
+    create=Compositor,
+)

@@ -1,0 +1,44 @@
+"""The probe for a GPU: whatever the driver does, there is a finding."""
+
+import sys
+
+import msgspec
+import pytest
+
+from geoosd.compositor.adapters import render_wgpu
+from geoosd.compositor.adapters.render_wgpu import Finding
+
+
+def python(code):
+    return [sys.executable, "-c", code]
+
+
+async def test_an_adapter_is_named():
+    found = Finding("Radeon", "DiscreteGPU", "Vulkan")
+    text = msgspec.json.encode(found).decode()
+    finding = await render_wgpu.probe(python(f"print({text!r})"))
+    assert str(finding) == "Radeon (DiscreteGPU, Vulkan)"
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (python("import os; os.abort()"), "exit status -6"),
+        (python("print('hello')"), "no answer"),
+        (["/nowhere/python"], "cannot start"),
+    ],
+)
+async def test_a_driver_that_fails_is_a_reason(command, reason):
+    assert reason in str(await render_wgpu.probe(command))
+
+
+async def test_a_driver_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr(render_wgpu, "PROBE_SECONDS", 0.2)
+    finding = await render_wgpu.probe(python("import threading; threading.Event().wait()"))
+    assert "did not answer" in str(finding)
+
+
+@pytest.mark.slow
+async def test_this_machine_has_a_finding():
+    finding = await render_wgpu.probe()
+    assert finding.name or finding.reason

@@ -1,0 +1,535 @@
+"""The whole compositor in process: ingest to feed, places over restarts, bad input, pictures."""
+
+import base64
+import io
+import struct
+
+import msgspec
+import pytest
+import trio
+from PIL import Image
+
+from geoosd import config
+from geoosd.compositor.adapters.feed import Feed
+from geoosd.compositor.service import SPEC
+from geoosd.errors import ConfigError, VarlinkError
+from geoosd.runtime import logs, service, varlink
+from geoosd.wire import framing
+from geoosd.wire.messages import (
+    Ack,
+    After,
+    Canary,
+    Demand,
+    Error,
+    FeedRequest,
+    Gap,
+    Hello,
+    NeuralStateUpdate,
+    ProducerHello,
+    SessionEnded,
+    SessionStarted,
+    Snapshot,
+    SnapshotRequest,
+    ThemeChanged,
+    TokenVisualizationUpdate,
+    decode,
+    encode,
+)
+from geoosd.wire.varlink import INVALID_ARGUMENT, NOT_FOUND
+
+
+class Peer:
+    """A producer or a feed consumer."""
+
+    def __init__(self, stream, *, feed):
+        self.stream = stream
+        self.feed = feed
+        self.decoder = framing.FrameDecoder(framing.MAX_FEED_FRAME)
+        self.waiting = []
+
+    async def raw(self, data):
+        await self.stream.send_all(struct.pack("<I", len(data)) + data)
+
+    async def say(self, payload, *, n=None):
+        data = encode(payload, 1.0, n=n)
+        await self.raw(b"\0" + data if self.feed else data)
+
+    async def hear(self):
+        with trio.fail_after(10):
+            while not self.waiting:
+                chunk = await self.stream.receive_some()
+                if not chunk:
+                    raise EOFError
+                self.waiting += self.decoder.receive(chunk)
+        frame = self.waiting.pop(0)
+        return decode(frame[1:] if self.feed else frame, 0.0)
+
+    async def expect(self, kind):
+        message = await self.hear()
+        assert type(message.payload) is kind, message
+        return message.payload
+
+
+class World:
+    """Starts compositors, one after the other, over the same directories."""
+
+    def __init__(self, tmp_path, nursery):
+        self.paths = config.Paths(tmp_path / "run", tmp_path / "state")
+        self.nursery = nursery
+        self.stopped = trio.Event()
+        self.peers = []
+
+    async def start(self, *overrides):
+        loaded = config.load(None, ["compositor.backend=numpy", *overrides])
+        self.book = logs.unconfigured("compositor")
+        runtime = self.runtime = service.Runtime(
+            "compositor", loaded, self.paths, log_book=self.book.__enter__()
+        )
+        stopped = self.stopped = trio.Event()
+
+        async def life(task_status):
+            await service.serve(SPEC, runtime, task_status=task_status)
+            stopped.set()
+
+        await self.nursery.start(life)
+
+    async def stop(self):
+        self.runtime.draining.set()
+        with trio.fail_after(10):
+            await self.stopped.wait()
+        self.book.__exit__(None, None, None)
+
+    async def connect(self, name):
+        stream = await trio.open_unix_socket(str(self.paths.socket(name)))
+        self.peers.append(Peer(stream, feed=name == "feed.sock"))
+        return self.peers[-1]
+
+    async def consumer(self, wanted="oldest"):
+        peer = await self.connect("feed.sock")
+        await peer.say(FeedRequest(wanted))
+        return peer, await peer.expect(Hello)
+
+    async def call(self, method, parameters=None):
+        path = self.paths.varlink("compositor")
+        return await varlink.call(path, method, parameters, timeout=10)
+
+
+@pytest.fixture
+async def world(tmp_path, nursery):
+    made = World(tmp_path, nursery)
+    yield made
+    for peer in made.peers:
+        await peer.stream.aclose()
+    if not made.stopped.is_set():
+        await made.stop()
+
+
+def token(text="a", position=0, **fields):
+    return TokenVisualizationUpdate(text, position, **{"model": "m", "token_id": 7} | fields)
+
+
+async def test_a_message_is_placed_numbered_and_acknowledged(world):
+    await world.start()
+    consumer, hello = await world.consumer()
+    assert (hello.seq, hello.oldest, hello.theme.name) == (0, 1, "aurora")
+    producer = await world.connect("ingest.sock")
+    await producer.say(ProducerHello("bridge", 5))
+    await producer.say(SessionStarted("s", "m"), n=5)
+    await producer.say(token(session="s", activation=0.5), n=6)
+    while (ack := await producer.expect(Ack)).through < 6:
+        assert ack.through in (4, 5)
+    started, seen = await consumer.hear(), await consumer.hear()
+    assert (started.seq, seen.seq, seen.timestamp) == (1, 2, 1.0)
+    assert seen.payload.district == 1
+    assert seen.payload.cell == 7
+    assert seen.payload.hilbert_position == (1.5 / 1024, 2.5 / 1024)
+    assert seen.payload.provenance == {"hilbert_position": "derived"}
+    status = (await world.call("io.geoos.Daemon.GetStatus"))["status"]
+    assert status["details"]["producers"] == "bridge"
+    assert status["rates"]["tokens"] > 0
+    assert [queue["name"] for queue in status["queues"]] == [
+        "feed ring",
+        "feed consumer 1",
+        "pictures",
+    ]
+    health = await world.call("io.geoos.Daemon.GetHealth")
+    assert health["status"] == "healthy"
+    metrics = (await world.call("io.geoos.Daemon.GetMetrics"))["text"]
+    assert 'geoos_compositor_messages_total{type="SessionStarted"} 1.0' in metrics
+
+
+async def test_repeats_are_dropped_and_what_is_re_sent_after_a_restart_is_taken(world):
+    await world.start()
+    first = await world.connect("ingest.sock")
+    await first.say(ProducerHello("bridge", 1))
+    for n in (1, 2):
+        await first.say(token(position=n), n=n)
+    while (await first.expect(Ack)).through < 2:
+        pass
+    again = await world.connect("ingest.sock")
+    await again.say(ProducerHello("bridge", 2))
+    for n in (2, 3):
+        await again.say(token(position=n), n=n)
+    while (await again.expect(Ack)).through < 3:
+        pass
+    consumer, _ = await world.consumer()
+    heard = [(await consumer.hear()).payload.sequence_position for _ in range(3)]
+    assert heard == [1, 2, 3]
+    await world.stop()
+    await world.start()
+    later = await world.connect("ingest.sock")
+    await later.say(ProducerHello("bridge", 3))
+    await later.say(token(position=3), n=3)
+    while (await later.expect(Ack)).through < 3:
+        pass
+    consumer, hello = await world.consumer()
+    assert hello.seq == 1
+
+
+async def place_some(world):
+    producer = await world.connect("ingest.sock")
+    consumer, _ = await world.consumer()
+    tokens = [
+        token(model="second"),
+        token(model="first"),
+        token("héllo", model="first", token_id=None),
+        token(model="first", token_id=1 << 40),
+        token(model=None, token_id=None, hilbert_position=(0.25, 1.0)),
+    ]
+    places = []
+    for each in tokens:
+        await producer.say(each)
+        placed = (await consumer.hear()).payload
+        places.append((placed.district, placed.cell, placed.hilbert_position, placed.provenance))
+    return places
+
+
+async def test_the_same_token_has_the_same_place_after_a_restart(world):
+    await world.start()
+    before = await place_some(world)
+    assert [place[0] for place in before] == [1, 2, 3, 2, 0]
+    assert [place[3]["hilbert_position"] for place in before] == [
+        "derived",
+        "derived",
+        "assumed",
+        "assumed",
+        "measured",
+    ]
+    # On disk before anybody saw it: the copy is what kill -9 would have left.
+    kept = (world.runtime.state_dir / "places.json").read_bytes()
+    await world.stop()
+    (world.runtime.state_dir / "places.json").write_bytes(kept)
+    await world.start()
+    producer = await world.connect("ingest.sock")
+    await producer.say(token(model="newcomer"))
+    consumer, _ = await world.consumer()
+    assert (await consumer.hear()).payload.district == 4
+    assert await place_some(world) != before  # the consumer reads the newcomer first
+    await world.stop()
+    await world.start()
+    assert await place_some(world) == before
+
+
+async def test_no_token_is_on_disk_unless_record_is_full(world):
+    await world.start("bridge.record=full")
+    await place_some(world)
+    state = world.runtime.state_dir
+    await world.stop()
+    assert (state / "scene.npz").exists()
+    await world.start("bridge.record=full")
+    consumer, _ = await world.consumer()
+    await consumer.say(SnapshotRequest())
+    assert len((await consumer.expect(Snapshot)).tokens) == 5
+    await world.stop()
+    await world.start("bridge.record=metadata")
+    assert not (state / "scene.npz").exists()
+    await place_some(world)
+    await world.stop()
+    assert [path.name for path in state.iterdir()] == ["places.json"]
+    assert "cell" not in (state / "places.json").read_text()
+
+
+async def test_torn_state_is_set_aside_with_a_warning(world):
+    await world.start("bridge.record=full")
+    await place_some(world)
+    state = world.runtime.state_dir
+    await world.stop()
+    for name in ("places.json", "scene.npz"):
+        path = state / name
+        path.write_bytes(path.read_bytes()[:40])
+    await world.start("bridge.record=full")
+    health = await world.call("io.geoos.Daemon.GetHealth")
+    assert health["status"] == "warning"
+    assert (state / "places.json.unreadable").exists()
+    assert (state / "scene.npz.unreadable").exists()
+    records, _ = world.runtime.logs.ring.newest(10, lambda each: each.level == "warning")
+    assert len(records) == 2
+
+
+BAD = [
+    (b"{nonsense", "malformed", None),
+    (b"\xff\xfe", "malformed", None),
+    (b"[1]", "invalid", None),
+    (b'{"message_type":"Telepathy","payload":{}}', "unknown_type", "message_type"),
+    (b'{"message_type":"Subscribe","payload":{}}', "invalid", "message_type"),
+    (encode(token(), 1.0).replace(b'"current_token":"a"', b'"current_token":3'), "invalid",
+     "payload.current_token"),
+    (encode(token(), 1.0).replace(b'"sequence_position":0', b'"sequence_position":-1'), "invalid",
+     "payload.sequence_position"),
+    (encode(token(), 1.0).replace(b'"activation":null', b'"activation":1.5'), "invalid",
+     "payload.activation"),
+    (encode(token(), 1.0).replace(b'"entropy":null', b'"entropy":1e999'), "invalid",
+     "payload.entropy"),
+    (encode(token(), 1.0).replace(b'"entropy":null', b'"entropy":NaN'), "malformed", None),
+    (encode(token("x" * 5000), 1.0), "invalid", "payload.current_token"),
+    (encode(NeuralStateUpdate("d" * 20), 1.0) + b" " * 17_000, "invalid", "payload"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "code", "field"), BAD)
+async def test_bad_input_is_answered_and_disturbs_nothing(world, data, code, field):
+    await world.start()
+    producer = await world.connect("ingest.sock")
+    await producer.raw(data)
+    error = await producer.expect(Error)
+    assert (error.code, error.field) == (code, field)
+    assert error.message.startswith("cannot ")
+    await producer.say(token("still here"))
+    consumer, _ = await world.consumer()
+    assert (await consumer.hear()).payload.current_token == "still here"
+    status = (await world.call("io.geoos.Daemon.GetStatus"))["status"]
+    assert status["details"]["refused_messages"] == "1"
+
+
+async def test_an_over_long_message_ends_only_its_connection(world):
+    await world.start()
+    producer = await world.connect("ingest.sock")
+    await producer.stream.send_all(struct.pack("<I", (1 << 20) + 1))
+    assert (await producer.expect(Error)).code == "too_large"
+    with pytest.raises(EOFError):
+        await producer.hear()
+    consumer = await world.connect("feed.sock")
+    await consumer.stream.send_all(struct.pack("<I", 1 << 31))
+    assert (await consumer.expect(Error)).code == "too_large"
+    with pytest.raises(EOFError):
+        await consumer.hear()
+    assert (await world.call("io.geoos.Daemon.GetHealth"))["status"] == "healthy"
+
+
+async def test_a_bad_numbered_message_need_not_come_again(world):
+    await world.start()
+    producer = await world.connect("ingest.sock")
+    await producer.say(ProducerHello("p", 1))
+    await producer.raw(b'{"message_type":"Nonsense","n":1}')
+    seen = set()
+    while len(seen) < 2:
+        payload = (await producer.hear()).payload
+        if isinstance(payload, Error) or payload.through == 1:
+            seen.add(type(payload))
+
+
+async def test_the_feed_resumes_and_says_what_is_lost(world):
+    await world.start()
+    producer = await world.connect("ingest.sock")
+    for position in range(4):
+        await producer.say(token(position=position))
+    await producer.say(Gap(None, None, 3, "overflow"))
+    await producer.say(Canary("c", {"bridge": 1.0}))
+    consumer, hello = await world.consumer()
+    heard = [await consumer.hear() for _ in range(6)]
+    assert [each.seq for each in heard] == [1, 2, 3, 4, None, None]
+    assert heard[4].payload.dropped == 3
+    resumed, _ = await world.consumer(After(hello.epoch, 3))
+    assert (await resumed.hear()).seq == 4
+    other, _ = await world.consumer(After("another", 3))
+    assert (await other.hear()).seq == 1
+    newest, at = await world.consumer("newest")
+    assert at.seq == 6
+    await producer.say(SessionEnded("s"))
+    assert (await newest.hear()).seq == 7
+
+
+async def test_a_snapshot_holds_cells_sessions_and_tokens(world):
+    await world.start()
+    producer = await world.connect("ingest.sock")
+    consumer, _ = await world.consumer()
+    await producer.say(SessionStarted("s", "m", "up"))
+    await producer.say(token(session="s", activation=0.75))
+    for _ in range(2):
+        await consumer.hear()
+    await consumer.say(SnapshotRequest())
+    snapshot = await consumer.expect(Snapshot)
+    assert snapshot.at_seq == 2
+    assert snapshot.sessions[0].phase == "generating"
+    assert snapshot.tokens[0].cell == 7
+    district, cell, weight = struct.unpack("<IIf", base64.b64decode(snapshot.cells))
+    assert (district, cell) == (1, 7)
+    assert weight == pytest.approx(0.75, rel=0.2)
+    assert snapshot.districts[0].model == "m"
+
+
+async def test_demand_travels_upstream(world):
+    await world.start()
+    producer = await world.connect("ingest.sock")
+    await producer.say(ProducerHello("p", 0))
+    assert (await producer.expect(Ack)).through == -1
+    consumer, _ = await world.consumer()
+    await consumer.say(Demand(frames=True, attention_layers=[3, 1]))
+    assert await producer.expect(Demand) == Demand(True, [1, 3])
+    late = await world.connect("ingest.sock")
+    await late.say(ProducerHello("late", 0))
+    assert await late.expect(Demand) == Demand(True, [1, 3])
+    await consumer.stream.aclose()
+    assert await producer.expect(Demand) == Demand()
+
+
+async def test_a_feed_consumer_is_told_what_it_got_wrong(world):
+    await world.start()
+    consumer = await world.connect("feed.sock")
+    await consumer.raw(b"\x09{}")
+    assert (await consumer.expect(Error)).code == "malformed"
+    await consumer.say(token())
+    assert (await consumer.expect(Error)).field == "message_type"
+    await consumer.raw(b'\0{"message_type":"FeedRequest","payload":{"from":"tuesday"}}')
+    assert (await consumer.expect(Error)).field == "payload.from"
+    await consumer.say(FeedRequest("oldest"))
+    await consumer.expect(Hello)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
+async def test_pictures(world, name, kind):
+    await world.start()
+    reply = await world.call(
+        "io.geoos.Compositor.Render", {"width": 200, "height": 100, "format": name}
+    )
+    with Image.open(io.BytesIO(base64.b64decode(reply["image"]))) as picture:
+        assert picture.format == kind
+        assert picture.size == (200, 100)
+    assert (reply["width"], reply["height"]) == (200, 100)
+    assert reply["media_type"] == f"image/{name}"
+
+
+async def test_pictures_that_cannot_be_drawn_are_refused(world):
+    await world.start()
+    for wrong in ({"width": 5000}, {"height": 0}, {"view": "inside"}, {"format": "gif"}, {"w": 1}):
+        with pytest.raises(VarlinkError, match=next(iter(wrong))) as refused:
+            await world.call("io.geoos.Compositor.Render", wrong)
+        assert refused.value.error == INVALID_ARGUMENT
+    with pytest.raises(VarlinkError, match="aurora") as refused:
+        await world.call("io.geoos.Compositor.Render", {"theme": "nope"})
+    assert refused.value.error == NOT_FOUND
+
+
+async def test_a_theme_is_used_told_and_kept(world):
+    await world.start()
+    listed = await world.call("io.geoos.Compositor.ListThemes")
+    assert listed["current"] == "aurora"
+    assert {"aurora", "ember", "paper"} <= {theme["name"] for theme in listed["themes"]}
+    consumer, _ = await world.consumer("newest")
+    await world.call("io.geoos.Compositor.SetTheme", {"name": "ember"})
+    assert (await consumer.expect(ThemeChanged)).theme.name == "ember"
+    await world.stop()
+    await world.start()
+    assert (await world.call("io.geoos.Compositor.GetTheme"))["theme"]["name"] == "ember"
+    named = await world.call("io.geoos.Compositor.GetTheme", {"name": "paper"})
+    assert named["theme"]["title"] == "Paper"
+
+
+async def test_what_this_version_cannot_do_is_refused_at_start_and_at_reload(world):
+    wrong = config.load(None, ["compositor.backend=wgpu"])
+    with logs.unconfigured("compositor") as book:
+        runtime = service.Runtime("compositor", wrong, world.paths, log_book=book)
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(ConfigError, match="draws with NumPy only"), flatten_subgroups=True
+        ):
+            await service.serve(SPEC, runtime)
+        compositor = SPEC.create(service.Runtime("compositor", wrong, world.paths, log_book=book))
+        with pytest.raises(ConfigError, match="NumPy"):
+            await compositor.reload(wrong)
+    await world.start()
+    await world.call("io.geoos.Daemon.Reload")
+    assert world.runtime.state == "active"
+
+
+async def test_a_consumer_that_does_not_read_gets_a_gap_and_holds_up_nobody(nursery):
+    feed = Feed(
+        "e",
+        snapshot=lambda seq: Snapshot(seq, [], [], ""),
+        theme=lambda: None,
+        now=lambda: 0.0,
+        on_demand=lambda _demand: None,
+        count=100,
+    )
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    nursery.start_soon(trio.serve_listeners, feed.serve, [listener])
+    port = listener.socket.getsockname()[1]
+    slow, quick = [Peer(await trio.open_tcp_stream("127.0.0.1", port), feed=True) for _ in range(2)]
+    for peer in (slow, quick):
+        await peer.say(FeedRequest("oldest"))
+        await peer.expect(Hello)
+    published = 4000
+    for number in range(published):
+        feed.publish(token("x" * 4000, number), 0.0)
+        feed.wake()
+        assert (await quick.hear()).seq == number + 1
+    assert any(queue.dropped == 0 and queue.depth > 0 for queue in feed.queues()[1:])
+    last, lost, heard = 0, 0, 0
+    while last < published:
+        message = await slow.hear()
+        if isinstance(message.payload, Gap):
+            assert message.payload.from_seq == last + 1
+            last = message.payload.to_seq
+            lost += message.payload.dropped
+        else:
+            assert message.seq == last + 1
+            last = message.seq
+            heard += 1
+    assert lost > 0
+    assert lost + heard == published
+    await slow.stream.aclose()
+    await quick.stream.aclose()
+
+
+async def test_the_legacy_socket_takes_old_producers(world, tmp_path):
+    legacy = tmp_path / "old.sock"
+    await world.start(f"compositor.legacy_socket={legacy}")
+    stream = await trio.open_unix_socket(str(legacy))
+    old = Peer(stream, feed=False)
+    world.peers.append(old)
+    await old.raw(
+        msgspec.json.encode(
+            {
+                "message_type": "TokenVisualizationUpdate",
+                "timestamp": 1_700_000_000_000,
+                "payload": {
+                    "current_token": "x",
+                    "sequence_position": 0,
+                    "hilbert_position": [0.5, 0.5],
+                },
+            }
+        )
+    )
+    consumer, _ = await world.consumer()
+    seen = await consumer.hear()
+    assert seen.timestamp == 1_700_000_000.0
+    assert seen.payload.hilbert_position == (0.5, 0.5)
+    assert seen.payload.district == 0
+    await world.stop()
+    assert not legacy.exists()
+
+
+async def test_a_full_disk_is_critical_and_stops_nothing(world, monkeypatch):
+    await world.start()
+    blocked = world.runtime.state_dir / ".places.json.new"
+    blocked.mkdir()
+    producer = await world.connect("ingest.sock")
+    await producer.say(token())
+    consumer, _ = await world.consumer()
+    assert (await consumer.hear()).payload.cell == 7
+    health = await world.call("io.geoos.Daemon.GetHealth")
+    assert health["status"] == "critical"
+    blocked.rmdir()
+    await producer.say(token())
+    assert (await consumer.hear()).payload.cell == 7
+    health = await world.call("io.geoos.Daemon.GetHealth")
+    assert health["status"] == "healthy"

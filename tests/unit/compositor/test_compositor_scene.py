@@ -1,0 +1,101 @@
+"""The scene and its Snapshot."""
+
+import base64
+import struct
+
+import pytest
+
+from geoosd.compositor.core import scene as scenes
+from geoosd.compositor.core.places import Places
+from geoosd.compositor.core.scene import Scene
+from geoosd.wire.messages import (
+    MAX_SNAPSHOT_BYTES,
+    NeuralStateUpdate,
+    SessionEnded,
+    SessionProgress,
+    SessionStarted,
+    TokenVisualizationUpdate,
+    encode,
+)
+
+
+def token(cell=1, text="a", district=1, **fields):
+    return TokenVisualizationUpdate(text, 0, district=district, cell=cell, **fields)
+
+
+def test_tokens_light_up_and_are_remembered():
+    scene = Scene(8.0)
+    scene.apply(token(activation=0.25), 0.0, 0.0)
+    scene.apply(token(2), 0.0, 0.0)
+    assert scene.activation.value((1 << 20) + 1, 0.0) == 0.25
+    assert scene.activation.value((1 << 20) + 2, 0.0) == scenes.UNKNOWN_ACTIVATION
+    assert scene.memory.value((1 << 20) + 1, 0.0) == 1.0
+    assert len(scene.recent) == 2
+
+
+def test_a_token_has_to_be_placed():
+    with pytest.raises(ValueError, match="placed"):
+        Scene(8.0).apply(TokenVisualizationUpdate("a", 0), 0.0, 0.0)
+
+
+def test_sessions_go_through_their_phases():
+    scene = Scene(8.0)
+    scene.apply(SessionStarted("s", "m", "up"), 5.0, 0.0)
+    view = scene.sessions["s"]
+    assert (view.phase, view.model, view.upstream, view.started) == ("queued", "m", "up", 5.0)
+    scene.apply(SessionProgress("s", "prefill"), 6.0, 0.0)
+    assert view.phase == "prefill"
+    scene.apply(token(session="s", model="other"), 7.0, 0.0)
+    assert (view.phase, view.tokens, view.model) == ("generating", 1, "m")
+    assert scene.in_flight == [view]
+    scene.apply(SessionEnded("s"), 8.0, 0.0)
+    scene.apply(token(session="s"), 9.0, 0.0)
+    assert (view.phase, view.tokens) == ("ended", 2)
+    assert scene.in_flight == []
+    scene.apply(token(session="unannounced", model="m2"), 9.0, 0.0)
+    assert scene.sessions["unannounced"].model == "m2"
+    scene.apply(NeuralStateUpdate(), 9.0, 0.0)
+
+
+def test_ended_sessions_are_forgotten_first(monkeypatch):
+    monkeypatch.setattr(scenes, "MAX_SESSIONS", 2)
+    scene = Scene(8.0)
+    scene.apply(SessionStarted("a"), 0.0, 0.0)
+    scene.apply(SessionEnded("b"), 0.0, 0.0)
+    scene.apply(SessionStarted("c"), 0.0, 0.0)
+    assert list(scene.sessions) == ["a", "c"]
+    scene.apply(SessionStarted("d"), 0.0, 0.0)
+    assert list(scene.sessions) == ["c", "d"]
+
+
+def test_a_snapshot_packs_the_strongest_cells():
+    scene = Scene(8.0)
+    scene.apply(token(3, activation=0.5, district=2), 0.0, 0.0)
+    scene.apply(token(4, activation=1.0), 0.0, 0.0)
+    snapshot = scene.snapshot(9, [], 0.0)
+    assert snapshot.at_seq == 9
+    records = list(struct.iter_unpack("<IIf", base64.b64decode(snapshot.cells)))
+    assert records == [(1, 4, 1.0), (2, 3, 0.5)]
+    assert [each.cell for each in snapshot.tokens] == [3, 4]
+
+
+def test_a_snapshot_is_bounded_and_the_oldest_tokens_give_way():
+    scene = Scene(1e6)
+    for number in range(20_000):
+        scene.apply(token(number, activation=1.0), 0.0, 0.0)
+    for number in range(scenes.RECENT_TOKENS):
+        scene.apply(token(number, '"\n' * 1024), 0.0, 0.0)
+    snapshot = scene.snapshot(1, [], 0.0)
+    assert len(base64.b64decode(snapshot.cells)) == 8192 * 12
+    assert len(encode(snapshot, 1e9)) <= MAX_SNAPSHOT_BYTES
+    assert 0 < len(snapshot.tokens) < scenes.RECENT_TOKENS
+    assert snapshot.tokens[-1] is scene.recent[-1]
+
+
+def test_a_snapshot_of_thousands_of_long_names_is_bounded():
+    places = Places()
+    for number in range(2500):
+        places.place(TokenVisualizationUpdate("a", 0, token_id=1, model=f"{number:x>250}"))
+    snapshot = Scene(8.0).snapshot(1, places.districts, 0.0)
+    assert len(encode(snapshot, 1e9)) <= MAX_SNAPSHOT_BYTES
+    assert snapshot.districts[-1].index == 2500

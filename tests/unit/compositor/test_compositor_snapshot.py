@@ -1,0 +1,97 @@
+"""State files and theme files on disk."""
+
+import json
+
+import numpy as np
+import pytest
+
+from geoosd.compositor.adapters import themes
+from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
+from geoosd.wire.messages import District, TokenVisualizationUpdate
+
+
+def some_scene():
+    tokens = [TokenVisualizationUpdate("ä", 1, cell=3, district=1)]
+    return SceneFile(np.array([1, 2**40], np.uint64), np.array([0.5, 2.0]), tokens)
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    files = StateFiles(tmp_path)
+    assert files.load_places() == PlacesFile()
+    assert files.load_scene() is None
+    places = PlacesFile(districts=[District(1, "m", "ids")], theme="ember")
+    files.save_places(places)
+    files.save_scene(some_scene())
+    again = StateFiles(tmp_path)
+    assert again.load_places() == places
+    keys, weights, tokens = again.load_scene()
+    assert keys.tolist() == [1, 2**40]
+    assert weights.tolist() == [0.5, 2.0]
+    assert tokens[0].current_token == "ä"
+    assert again.complaints == []
+    again.remove_scene()
+    again.remove_scene()
+    assert [path.name for path in tmp_path.iterdir()] == ["places.json"]
+
+
+BAD_PLACES = [
+    b"",
+    b"\xff",
+    b"[]",
+    b'{"format":"other","version":1}',
+    b'{"format":"geoos-compositor","version":2}',
+    json.dumps({"districts": [{"index": 0, "model": "m", "id_space": "ids"}]}).encode(),
+]
+
+
+@pytest.mark.parametrize("data", BAD_PLACES)
+def test_foreign_places_are_set_aside(tmp_path, data):
+    files = StateFiles(tmp_path)
+    files.places_path.write_bytes(data)
+    assert files.load_places() == PlacesFile()
+    assert (tmp_path / "places.json.unreadable").read_bytes() == data
+    assert "kept as places.json.unreadable" in files.complaints[0]
+
+
+def test_a_scene_torn_anywhere_is_set_aside(tmp_path):
+    files = StateFiles(tmp_path)
+    files.save_scene(some_scene())
+    whole = files.scene_path.read_bytes()
+    for length in range(0, len(whole), 37):
+        files.scene_path.write_bytes(whole[:length])
+        assert files.load_scene() is None
+        assert not files.scene_path.exists()
+
+
+def test_a_scene_that_makes_no_sense_is_set_aside(tmp_path):
+    files = StateFiles(tmp_path)
+    for weights in ([1.0], [1.0, -1.0], [1.0, np.nan], [1.0, np.inf]):
+        files.save_scene(some_scene()._replace(weights=np.array(weights)))
+        assert files.load_scene() is None
+    files.scene_path.mkdir()
+    assert files.load_scene() is None
+    assert "cannot use" in files.complaints[-2]
+
+
+def test_themes_of_later_directories_win_and_bad_ones_are_named(tmp_path):
+    shipped = themes.directories(tmp_path)[0]
+    known, complaints = themes.load(themes.directories(tmp_path))
+    assert themes.DEFAULT in known
+    assert complaints == []
+    own = tmp_path / "themes"
+    own.mkdir()
+    mine = json.loads((shipped / "aurora.json").read_text()) | {"title": "Mine"}
+    (own / "aurora.json").write_text(json.dumps(mine))
+    (own / "other.json").write_text(json.dumps(mine))
+    (own / "broken.json").write_text("{")
+    (own / "huge.json").write_text(" " * 70_000)
+    known, complaints = themes.load(themes.directories(tmp_path))
+    assert known["aurora"].title == "Mine"
+    assert len(complaints) == 3
+    assert any("name the file aurora.json" in line for line in complaints)
+
+
+def test_every_shipped_theme_is_valid(repository):
+    known, complaints = themes.load([repository / "etc" / "themes"])
+    assert len(known) >= 3
+    assert complaints == []
