@@ -1,0 +1,1 @@
+"""I/O of the bridge: upstreams, proxy, the way to the compositor."""

@@ -1,0 +1,273 @@
+"""The upstream's side of the proxy: HTTP/1.1 by h11 over trio streams, with a pool of idle ones.
+
+h11 directly, because it costs a tenth of what httpx takes to a first byte and passes trailers on
+(design: measured.md). One :class:`UpstreamConnection` carries one request at a time::
+
+    connection = await pool.connect(origin)
+    response = await connection.ask(request, body, trailers, timeout)
+    while not ended: data, ended = await connection.receive()
+    await pool.give_back(connection)         # or: await connection.aclose()
+
+Whatever goes wrong is :class:`geoosd.errors.UpstreamError`. A request is never sent twice from
+here: a pooled connection is looked at before it is used, not after.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+import h11
+import trio
+
+from geoosd.errors import UpstreamError
+
+CONNECT_SECONDS: Final = 5.0
+IDLE_SECONDS: Final = 4.0
+"""Common servers close a silent connection after 5 s; ours is let go before that."""
+
+IDLE_PER_ORIGIN: Final = 8
+MAX_HEAD: Final = 1 << 16
+RECEIVE_BYTES: Final = 1 << 16
+
+Inform: TypeAlias = Callable[[h11.InformationalResponse], Awaitable[None]]
+Stream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
+
+
+class Origin(NamedTuple):
+    """Where an upstream listens; ``path`` stands before every request's path."""
+
+    tls: bool
+    host: str
+    port: int
+    path: bytes = b""
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """The origin of an upstream's url, which the configuration has verified."""
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        path = parts.path.rstrip("/").encode()
+        return cls(tls, parts.hostname or "", parts.port or (443 if tls else 80), path)
+
+    @property
+    def authority(self) -> bytes:
+        """The value of the Host header (RFC 9110 §7.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = self.port == (443 if self.tls else 80)
+        return (host if usual else f"{host}:{self.port}").encode()
+
+
+class UpstreamConnection:
+    """One connection to an upstream.
+
+    ``heard`` tells whether any byte of the current answer has come, ``reused`` whether it served
+    a request before; when the answer is complete, ``trailers`` are its trailing fields.
+    """
+
+    def __init__(self, origin: Origin, stream: Stream) -> None:
+        self.origin = origin
+        self.heard = False
+        self.trailers: list[tuple[bytes, bytes]] = []
+        self.reused = False
+        self.idle_since = 0.0
+        self._stream = stream
+        self._timeout = math.inf
+        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+
+    async def ask(
+        self,
+        request: h11.Request,
+        body: bytes,
+        trailers: Sequence[tuple[bytes, bytes]] = (),
+        timeout: float = math.inf,
+        inform: Inform | None = None,
+    ) -> h11.Response:
+        """Send a request and wait for the head of its answer.
+
+        *timeout* is the silence in seconds that is borne, now and in :meth:`receive`. An answer
+        that comes before the whole request was taken (a refusal) is an answer too. *inform* gets
+        the 1xx answers that come before it. Raises
+        :class:`UpstreamError`, ``upstream_timeout`` or ``upstream_unavailable``.
+        """
+        self.heard = False
+        self.trailers = []
+        self._timeout = timeout
+        parts = [self._h11.send(request)]
+        if body:
+            parts.append(self._h11.send(h11.Data(data=body)))
+        parts.append(self._h11.send(h11.EndOfMessage(headers=list(trailers))))
+        with trio.move_on_after(timeout) as patience:
+            try:
+                await self._stream.send_all(b"".join(parts))
+            except trio.BrokenResourceError:
+                self._h11.send_failed()  # what it said before it hung up counts
+        if patience.cancelled_caught:
+            raise _too_late("it does not take the request", timeout)
+        while True:
+            event = await self._next_event()
+            if type(event) is h11.Response:
+                return event
+            if inform is None or type(event) is not h11.InformationalResponse:
+                continue
+            if event.status_code != 100:  # our own server has said that already
+                await inform(event)
+
+    async def receive(self) -> tuple[bytes, bool]:
+        """The bytes of the body that have come, and whether they are the last.
+
+        There is at least one byte unless they are. Raises :class:`UpstreamError` when the upstream
+        breaks off or is silent for too long.
+        """
+        parts: list[bytes] = []
+        event = await self._next_event()
+        while event is not h11.NEED_DATA:
+            if type(event) is h11.EndOfMessage:
+                self.trailers = list(event.headers.raw_items())
+                return b"".join(parts), True
+            if type(event) is h11.Data:
+                parts.append(bytes(event.data))
+            event = self._parse()
+        return b"".join(parts), False
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may be sent on it."""
+        ours, theirs = self._h11.our_state, self._h11.their_state
+        return ours is h11.DONE and theirs is h11.DONE and not self._h11.trailing_data[0]
+
+    def rest(self, now: float) -> None:
+        """Make ready for the next request; only where it is ``reusable``."""
+        self._h11.start_next_cycle()
+        self.reused = True
+        self.idle_since = now
+
+    def is_alive(self) -> bool:
+        """Whether an idle connection may still be used: nothing, and no end, has come on it."""
+        stream = self._stream
+        socket = (
+            stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
+        )
+        poll = select.poll()
+        poll.register(socket.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    async def aclose(self) -> None:
+        """Hang up at once: the upstream is to stop working on it."""
+        await trio.aclose_forcefully(self._stream)
+
+    async def _next_event(self) -> object:
+        event = self._parse()
+        while event is h11.NEED_DATA:
+            with trio.move_on_after(self._timeout) as patience:
+                try:
+                    data = await self._stream.receive_some(RECEIVE_BYTES)
+                except trio.BrokenResourceError as error:
+                    raise self._broken(_why(error)) from None
+            if patience.cancelled_caught:
+                raise _too_late("it is silent", self._timeout)
+            if not data and not self.heard:
+                raise self._broken("it hung up")
+            self.heard = True
+            self._h11.receive_data(data)
+            event = self._parse()
+        return event
+
+    def _parse(self) -> object:
+        try:
+            event = self._h11.next_event()
+        except h11.RemoteProtocolError as error:
+            raise self._broken(str(error)) from None
+        if type(event) is h11.ConnectionClosed:
+            raise self._broken("it hung up")
+        return event
+
+    def _broken(self, reason: str) -> UpstreamError:
+        when = "in its answer" if self.heard else "before its answer"
+        return UpstreamError("upstream_unavailable", f"the upstream broke off {when}: {reason}")
+
+
+class ConnectionPool:
+    """Idle connections by origin, newest first, each for at most ``IDLE_SECONDS``."""
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self._idle: dict[Origin, list[UpstreamConnection]] = {}
+
+    async def connect(self, origin: Origin, *, fresh: bool = False) -> UpstreamConnection:
+        """An idle connection that still lives, else (or if *fresh*) a new one.
+
+        Raises :class:`UpstreamError` ``upstream_unavailable`` when there is none to be had.
+        """
+        await self._close_stale()
+        waiting = self._idle.get(origin)
+        while waiting and not fresh:
+            connection = waiting.pop()
+            if connection.is_alive():
+                return connection
+            await connection.aclose()
+        try:
+            with trio.fail_after(CONNECT_SECONDS):
+                return UpstreamConnection(origin, await self._open(origin))
+        except trio.TooSlowError:
+            reason = f"no connection within {CONNECT_SECONDS:g} s"
+        except (OSError, trio.BrokenResourceError) as error:
+            reason = _why(error)
+        raise UpstreamError("upstream_unavailable", f"cannot connect: {reason}") from None
+
+    async def give_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose answer ended for the next request, or close it."""
+        waiting = self._idle.setdefault(connection.origin, [])
+        if connection.reusable and len(waiting) < IDLE_PER_ORIGIN:
+            connection.rest(trio.current_time())
+            waiting.append(connection)
+        else:
+            await connection.aclose()
+
+    async def aclose(self) -> None:
+        """Close all that are idle."""
+        for waiting in self._idle.values():
+            while waiting:
+                await waiting.pop().aclose()
+
+    async def _close_stale(self) -> None:
+        oldest = trio.current_time() - IDLE_SECONDS
+        for waiting in self._idle.values():
+            while waiting and waiting[0].idle_since < oldest:
+                await waiting.pop(0).aclose()
+
+    async def _open(self, origin: Origin) -> Stream:
+        stream = await trio.open_tcp_stream(origin.host, origin.port)
+        if not origin.tls:
+            return stream
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        secure = trio.SSLStream(
+            stream, self._tls, server_hostname=origin.host, https_compatible=True
+        )
+        try:
+            await secure.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return secure
+
+
+def _too_late(what: str, seconds: float) -> UpstreamError:
+    return UpstreamError(
+        "upstream_timeout", f"the upstream took too long: {what} for {seconds:g} s"
+    )
+
+
+def _why(error: BaseException) -> str:
+    """The reason in an error of trio, which wraps the operating system's."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_why(each) for each in cause.exceptions))
+    if cause is not None:
+        return _why(cause)
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

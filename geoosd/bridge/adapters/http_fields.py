@@ -1,0 +1,75 @@
+"""Header fields and paths on their way through the proxy (RFC 9110 §7.6.1, RFC 9112 §3.2).
+
+Names keep the case in which they came. No ``Via`` is added: to its users the bridge is to look like
+the server behind it. Used by :mod:`.proxy`, :mod:`.http_client`; the server is
+:mod:`.http_server`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+import h11
+
+Fields: TypeAlias = list[tuple[bytes, bytes]]
+"""Header fields in order, names as sent."""
+
+_HOP_BY_HOP: Final = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade")
+)
+_NEVER_DROPPED: Final = frozenset((b"host", b"content-length"))
+"""A ``Connection`` header that names these would break the framing or the routing."""
+
+
+def end_to_end(headers: h11.Headers, drop: Iterable[bytes] = ()) -> Fields:
+    """The fields that go on: without the hop-by-hop ones, those that ``Connection`` names, and
+    *drop* (lowercase names)."""
+    unwanted = {*_HOP_BY_HOP, *(_tokens(headers, b"connection") - _NEVER_DROPPED), *drop}
+    return [(name, value) for name, value in headers.raw_items() if name.lower() not in unwanted]
+
+
+def first(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+    """The first value of a field (lowercase name) of an h11 head; None where there is none."""
+    return next((value for name, value in headers if name == wanted), None)
+
+
+def is_chunked(headers: h11.Headers) -> bool:
+    """Whether the message came in chunks of no announced length."""
+    return b"chunked" in _tokens(headers, b"transfer-encoding")
+
+
+def takes_trailers(headers: h11.Headers) -> bool:
+    """Whether the client says that it reads trailers (RFC 9110 §10.1.4)."""
+    return b"trailers" in _tokens(headers, b"te")
+
+
+def _tokens(headers: h11.Headers, wanted: bytes) -> set[bytes]:
+    """The comma-separated tokens of a field, in lowercase."""
+    return {
+        token.strip().lower()
+        for name, value in headers
+        if name == wanted
+        for token in value.split(b",")
+    }
+
+
+def origin_form(target: bytes) -> bytes | None:
+    """A request target as path and query: a server takes absolute-form too (RFC 9112 §3.2.2).
+
+    None for what has no path (``*``, CONNECT's authority).
+    """
+    scheme, slashes, rest = target.partition(b"://")
+    if slashes and scheme.lower() in (b"http", b"https"):
+        _authority, slash, path = rest.partition(b"/")
+        return slash + path if slash else b"/"
+    return target if target.startswith(b"/") else None
+
+
+def climbs(path: bytes) -> bool:
+    """Whether a path holds ``.`` or ``..`` segments, plain or percent-encoded.
+
+    A server that resolves them would serve what lies outside of ``/v1`` and ``/api``.
+    """
+    return any(segment in (b".", b"..") for segment in unquote_to_bytes(path).split(b"/"))

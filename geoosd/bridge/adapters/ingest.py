@@ -1,0 +1,101 @@
+"""The way to the compositor: says hello, sends what the outbox holds, takes its acknowledgements.
+
+The protocol is in docs/interfaces.md, Messages (ingest); the queue is :mod:`..core.outbox`, the
+reconnecting :mod:`geoosd.runtime.link`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from geoosd.bridge.core.outbox import Outbox
+from geoosd.runtime.link import Link
+from geoosd.wire import framing, messages
+from geoosd.wire.messages import Ack, Demand, Error, Payload, ProducerHello
+
+PRODUCER: Final = "bridge"
+_RECEIVE_BYTES: Final = 1 << 16
+
+
+class Ingest:
+    """The producer's side of ingest. *now* is the wall clock, for timestamps.
+
+    ``demand`` is what somebody downstream wants, as last told; ``refused`` counts messages that the
+    compositor did not take.
+    """
+
+    def __init__(
+        self, outbox: Outbox, path: Path, *, log: FilteringBoundLogger, now: Callable[[], float]
+    ) -> None:
+        self.demand = Demand()
+        self.refused = 0
+        self.link = Link("compositor", path, self._session, log=log)
+        self._outbox = outbox
+        self._log = log
+        self._now = now
+        self._more = trio.Event()
+        self._settled = trio.Event()
+
+    def put(self, payloads: list[Payload]) -> None:
+        """Queue messages; never blocks, never fails: the outbox is bounded and counts its
+        losses."""
+        now = self._now()
+        push = self._outbox.push
+        for payload in payloads:
+            push(payload, now)
+        self._more.set()
+
+    async def run(self) -> None:
+        """Keep the link up; runs until cancelled."""
+        await self.link.run()
+
+    async def wait_settled(self) -> None:
+        """Wait until everything is acknowledged; at once where no compositor is connected."""
+        while len(self._outbox) and self.link.connected:
+            self._settled = trio.Event()
+            await self._settled.wait()
+
+    async def _session(self, stream: trio.SocketStream) -> None:
+        self._outbox.rewind()
+        hello = ProducerHello(PRODUCER, self._outbox.next)
+        await stream.send_all(framing.encode_frame(messages.encode(hello, self._now())))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, stream)
+                await self._receive(stream)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._settled.set()
+
+    async def _send(self, stream: trio.SocketStream) -> None:
+        while True:
+            if data := self._outbox.take():
+                await stream.send_all(data)
+            else:
+                self._more = trio.Event()
+                await self._more.wait()
+
+    async def _receive(self, stream: trio.SocketStream) -> None:
+        """Until the compositor closes. Raises what :class:`Link` takes as a broken connection."""
+        decoder = framing.FrameDecoder()
+        while data := await stream.receive_some(_RECEIVE_BYTES):
+            for frame in decoder.receive(data):
+                self._take(messages.decode(frame, self._now()).payload)
+
+    def _take(self, payload: Payload) -> None:
+        if isinstance(payload, Ack):
+            self._outbox.acknowledge(payload.through)
+            if not len(self._outbox):
+                self._settled.set()
+        elif isinstance(payload, Demand):
+            self.demand = payload
+        elif isinstance(payload, Error):
+            self.refused += 1
+            self._log.warning(
+                "compositor refused a message", error=payload.message, code=payload.code
+            )

@@ -1,0 +1,270 @@
+"""The transparent proxy: any OpenAI-compatible request goes through, and geoos sees it happen.
+
+docs/interfaces.md, Bridge proxy. ``/v1/*`` and ``/api/*`` go on with their method, headers and body
+to the upstream that ``model`` chooses; the answer comes back byte for byte, with
+``x-geoos-upstream`` and, where a session is told to the map, ``x-geoos-session``. ``/v1/models`` is
+geoos's own: the merged list. The one change ever made to a request's body: ``UPSTREAM/model``
+reaches that upstream as ``model``.
+
+Each piece of an answer is sent on before it is shown to the :class:`.tap.Tap`; the next one is read
+from the upstream when the client has taken it. A request is sent once to each upstream tried, and
+another is tried only if the one before refused the connection or broke it before any byte. Request
+bodies (up to 64 MiB) are held whole, for ``model`` and for that second try; answers never are.
+
+Neighbours: :mod:`.http_server` (clients), :mod:`.http_client` (upstreams), :mod:`.forwarding` (what
+is changed on the way), :mod:`.model_field`, :mod:`.tap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+import h11
+import msgspec
+import trio
+
+from geoosd.bridge.adapters import http_fields, model_field
+from geoosd.bridge.adapters.forwarding import (
+    SESSION,
+    Directory,
+    Target,
+    is_prefixed,
+    request_for,
+    response_fields,
+    targets_for,
+)
+from geoosd.bridge.adapters.http_client import ConnectionPool, Origin, UpstreamConnection
+from geoosd.bridge.adapters.http_connection import DEFAULT_LIMITS, ClientRequest, Limits, OnBug
+from geoosd.bridge.adapters.http_server import HttpServer
+from geoosd.bridge.adapters.model_field import Asked
+from geoosd.bridge.adapters.tap import Publish, Tap
+from geoosd.bridge.core.exchange import Exchange
+from geoosd.errors import UpstreamError
+
+TAPPED: Final = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
+"""What a POST to is told to the map."""
+
+_JSON: Final = (b"content-type", b"application/json")
+_IDEMPOTENT: Final = (b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE")
+_MODELS: Final = "/v1/models"
+
+
+class TapRequest(NamedTuple):
+    """A request that is to be seen; ``upstream`` is the one that will be asked first."""
+
+    path: str
+    model: str | None
+    upstream: str | None
+    choices: int
+
+
+class _Failure(NamedTuple):
+    """Why an upstream did not answer to the end.
+
+    ``refused``: it took no connection or broke it before any byte, so another may be asked;
+    ``stale``: that connection had been idle, so that alone may be why.
+    """
+
+    error: UpstreamError
+    refused: bool
+    stale: bool
+
+
+class Proxy:
+    """The proxy of one bridge.
+
+    *open_tap* makes the exchange of a request that is to be seen, *publish* takes its messages for
+    the map (synchronously, bounded), *on_bug* hears of bugs: ``runtime.budget.spend``.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        open_tap: Callable[[TapRequest], Exchange],
+        publish: Publish,
+        on_bug: OnBug,
+        limits: Limits = DEFAULT_LIMITS,
+        pool: ConnectionPool | None = None,
+    ) -> None:
+        self.server = HttpServer(self.handle, on_bug=on_bug, limits=limits)
+        self._directory = directory
+        self._open_tap = open_tap
+        self._publish = publish
+        self._on_bug = on_bug
+        self._pool = pool or ConnectionPool()
+
+    async def serve(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        draining: trio.Event,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until *draining* is set and what was running has ended."""
+        try:
+            await self.server.serve(listeners, draining, task_status=task_status)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._pool.aclose()
+
+    async def handle(self, request: ClientRequest) -> None:
+        """Answer one request."""
+        target = http_fields.origin_form(request.target)
+        path = (target or b"").partition(b"?")[0]
+        text = path.decode("ascii")
+        if request.method in (b"CONNECT", b"TRACE"):
+            await request.respond_error(405, "bad_request", "cannot do that method here")
+        elif target is None or not text.startswith(("/v1/", "/api/")):
+            await request.respond_error(
+                404, "not_found", "cannot serve this path: only /v1/ and /api/ are forwarded"
+            )
+        elif http_fields.climbs(path):
+            await request.respond_error(400, "bad_request", "cannot take a path with dot segments")
+        elif text.rstrip("/") == _MODELS or text.startswith(f"{_MODELS}/"):
+            await self._answer_models(request, unquote(text[len(_MODELS) :].strip("/")))
+        else:
+            asked = model_field.look_up(request.body)
+            if request.method == b"POST" and text.rstrip("/") in TAPPED:
+                await self._see(request, target, asked)
+            else:
+                await self._forward(request, target, asked, None)
+
+    # -- /v1/models --------------------------------------------------------------------------------
+
+    async def _answer_models(self, request: ClientRequest, model: str) -> None:
+        """The merged list, or its one entry *model*."""
+        if request.method not in (b"GET", b"HEAD"):
+            await request.respond_error(
+                405, "bad_request", "cannot do that to the models", [(b"allow", b"GET, HEAD")]
+            )
+            return
+        entries = self._directory.models()
+        answer: Mapping[str, Any] | None = {"object": "list", "data": entries}
+        if model:
+            known = {entry["id"]: entry for entry in entries}
+            names = [
+                model,
+                *(t.model for t in targets_for(self._directory, model) if is_prefixed(t, model)),
+            ]
+            answer = next((known[name] for name in names if name in known), None)
+        if answer is None:
+            await request.respond_error(404, "model_not_found", f"cannot find the model {model!r}")
+        else:
+            await request.respond(200, [_JSON], msgspec.json.encode(answer))
+
+    # -- everything else ---------------------------------------------------------------------------
+
+    async def _see(self, request: ClientRequest, path: bytes, asked: Asked) -> None:
+        """Forward a request with a tap, which is finished however the request ends."""
+        targets = self._targets(asked)
+        first = targets[0].id if targets else None
+        clean = path.partition(b"?")[0].decode("ascii")
+        try:
+            exchange = self._open_tap(TapRequest(clean, asked.model, first, asked.choices))
+        except Exception as error:  # noqa: BLE001 - as in the tap: the traffic goes on unseen
+            self._on_bug("opening a tap", error)
+            await self._forward(request, path, asked, None)
+            return
+        tap = Tap(exchange, self._publish, self._on_bug)
+        tap.started()
+        try:
+            await self._forward(request, path, asked, tap)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            request.client_gone = True
+            raise
+        finally:
+            # Counts only where nothing has finished it yet.
+            tap.finish("the client went away" if request.client_gone else "the bridge stopped")
+
+    def _targets(self, asked: Asked) -> list[Target]:
+        return targets_for(self._directory, asked.model)
+
+    async def _forward(
+        self, request: ClientRequest, path: bytes, asked: Asked, tap: Tap | None
+    ) -> None:
+        """Send the request to the first target that takes it, and its answer back."""
+        failure = UpstreamError(
+            "upstream_unavailable",
+            "cannot find a model server that is up; start one, or see geoosctl models",
+        )
+        for target in self._targets(asked):
+            if tap is not None:
+                tap.chosen(target.id)
+            tried = await self._try(request, path, asked, target, tap)
+            if tried is not None and tried.stale and request.method in _IDEMPOTENT:
+                tried = await self._try(request, path, asked, target, tap, fresh=True)
+            if tried is None:
+                return
+            failure = UpstreamError(tried.error.code, f"{target.id}: {tried.error}")
+            if not tried.refused:
+                break
+            if not tried.stale:
+                self._directory.refused(target.id, str(tried.error))
+        if tap is not None:
+            tap.finish(str(failure))
+        if not request.begun:
+            await self._say(request, failure, tap)
+
+    async def _try(
+        self,
+        request: ClientRequest,
+        path: bytes,
+        asked: Asked,
+        target: Target,
+        tap: Tap | None,
+        *,
+        fresh: bool = False,
+    ) -> _Failure | None:
+        """Ask one upstream; None when it answered to the end."""
+        session = tap.session if tap is not None else None
+        connection: UpstreamConnection | None = None
+        try:
+            connection = await self._pool.connect(Origin.of(target.url), fresh=fresh)
+            head, body = request_for(target, connection.origin, request, path, asked, session)
+            response = await connection.ask(
+                head, body, request.trailers, timeout=target.timeout, inform=request.inform
+            )
+            await self._relay(request, connection, response, target, tap)
+        except UpstreamError as error:
+            unheard = connection is None or not connection.heard
+            refused = unheard and error.code == "upstream_unavailable"
+            stale = refused and connection is not None and connection.reused
+            return _Failure(error, refused, stale)
+        finally:
+            if connection is not None:
+                await self._pool.give_back(connection)
+        return None
+
+    async def _relay(
+        self,
+        request: ClientRequest,
+        connection: UpstreamConnection,
+        response: h11.Response,
+        target: Target,
+        tap: Tap | None,
+    ) -> None:
+        """Send an answer back, each piece before the tap sees it and before the next is read."""
+        fields = response_fields(response, target, tap.session if tap is not None else None)
+        await request.start(response.status_code, response.reason, fields)
+        if tap is not None:
+            tap.answered(response)
+        ended = False
+        while not ended:
+            data, ended = await connection.receive()
+            if ended:
+                await request.finish(data, connection.trailers)
+            else:
+                await request.send(data)
+            if tap is not None and data:
+                tap.receive(data)
+        if tap is not None:
+            tap.finish(None)
+
+    async def _say(self, request: ClientRequest, failure: UpstreamError, tap: Tap | None) -> None:
+        """Tell the client of a failure in our own words."""
+        status = 504 if failure.code == "upstream_timeout" else 502
+        fields = [] if tap is None else [(SESSION, tap.session.encode())]
+        await request.respond_error(status, failure.code, str(failure), fields)

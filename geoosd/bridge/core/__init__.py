@@ -1,0 +1,1 @@
+"""The bridge without I/O: streams, chunks, tokens, exchanges, routing, the outbox."""

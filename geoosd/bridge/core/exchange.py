@@ -1,0 +1,365 @@
+"""One request and its answer as seen on the wire: upstream bytes in, messages for the map out.
+
+Both ways through the bridge end here: geoos's own ``Prompt`` (:mod:`..adapters.upstream`) and the
+tap of the proxy (:mod:`..adapters.proxy`). Whatever an upstream sends, nothing is raised: what
+cannot be read is counted in ``errors`` and noted, and the session still ends.
+
+The caller's duties, in this order::
+
+    exchange = Exchange(session, model=..., upstream=..., dialect="chat", since=wall_clock)
+    publish(exchange.started(now))                         # SessionStarted
+    publish(exchange.queued(position, now))                # where it waits; any number of times
+    publish(exchange.answered(status, content_type, now))  # the head of the answer
+    publish(exchange.receive(data, now))                   # the body without its chunked framing
+    publish(exchange.finish(now, error))                   # always, when it is over; idempotent
+
+*now* is one monotonic clock in seconds, of which only differences are used.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final, Literal, Protocol, TypeAlias
+
+from geoosd.bridge.core import chunks
+from geoosd.bridge.core.chunks import Chunk
+from geoosd.bridge.core.sse import SSEParser
+from geoosd.bridge.core.tokens import TokenStream
+from geoosd.errors import MessageError, SSETooLarge
+from geoosd.wire import reports
+from geoosd.wire.messages import (
+    Payload,
+    Phase,
+    SessionEnded,
+    SessionProgress,
+    SessionStarted,
+    Usage,
+)
+
+Dialect: TypeAlias = Literal["chat", "completions", "other"]
+"""Of ``other`` requests only start and end are told."""
+
+MAX_ANSWER: Final = 16 << 20
+"""Bytes kept of an answer that is not a stream; a longer one is not read."""
+
+MAX_ERROR_BODY: Final = 64 << 10
+MAX_CHOICES: Final = 128
+_MAX_INFLATED: Final = 1 << 20
+_MAX_NAME: Final = 256
+
+_Reading: TypeAlias = Literal["nothing", "stream", "answer", "error"]
+
+_DIALECTS: Final[dict[str, Dialect]] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+}
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect of a request path such as ``/v1/chat/completions?x=y``."""
+    return _DIALECTS.get(path.partition("?")[0].rstrip("/"), "other")
+
+
+class _Inflater(Protocol):
+    """What zlib.decompressobj returns."""
+
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes: ...
+
+
+class Exchange:
+    """The life of one request. ``since`` is wall-clock seconds, for the request table alone.
+
+    ``tokens`` counts the token messages made, ``errors`` what could not be read of the answer and
+    ``error`` is the upstream's own error, where it reported one.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        *,
+        model: str | None,
+        upstream: str | None,
+        dialect: Dialect,
+        choices: int = 1,
+        since: float = 0.0,
+    ) -> None:
+        self.session = session
+        self.model = model[:_MAX_NAME] if model else None
+        self.upstream = upstream
+        self.tokens = 0
+        self.errors = 0
+        self.error: str | None = None
+        self.ended = False
+        self._dialect: Dialect = dialect
+        self._choices = choices
+        self._since = since
+        self._phase: Phase = "queued"
+        self._position: int | None = None
+        self._progress: tuple[int, int] | None = None
+        self._reading: _Reading = "nothing"
+        self._status = 0
+        self._parser = SSEParser()
+        self._body = bytearray()
+        self._inflater: _Inflater | None = None
+        self._streams: dict[int, TokenStream] = {}
+        self._finished: dict[int, str] = {}
+        self._usage: Usage | None = None
+        self._speed: float | None = None
+        self._predicted: int | None = None
+        self._done = False
+        self._began: float | None = None
+        self._first_token: float | None = None
+        self._last_token: float | None = None
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the head of an answer has come: then no other upstream may be asked."""
+        return self._status != 0
+
+    # -- what happens to it, in order --------------------------------------------------------------
+
+    def started(self, now: float) -> list[Payload]:
+        """The request was accepted."""
+        self._began = now
+        return [SessionStarted(self.session, self.model, self.upstream, self._choices)]
+
+    def queued(self, position: int, now: float) -> list[Payload]:
+        """It waits for its upstream; *position* 0 is next."""
+        self._position = position
+        return [SessionProgress(self.session, "queued", position=position)]
+
+    def answered(
+        self,
+        status: int,
+        content_type: str,
+        now: float,
+        *,
+        content_encoding: str | None = None,
+    ) -> list[Payload]:
+        """The head of the answer has come: it says how the body is to be read."""
+        self._status = status
+        self._position = None
+        kind = content_type.partition(";")[0].strip().lower()
+        encoding = (content_encoding or "identity").strip().lower()
+        if encoding in ("gzip", "x-gzip", "deflate"):
+            self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        elif encoding != "identity":
+            self.errors += 1  # cannot be read here; the client still gets it whole
+            return self._prefill(None)
+        if status >= 400:
+            self._reading = "error"
+            return []
+        if self._dialect != "other":
+            if kind == "text/event-stream":
+                self._reading = "stream"
+            elif kind.endswith("json"):
+                self._reading = "answer"
+        return self._prefill(None)
+
+    def receive(self, data: bytes, now: float) -> list[Payload]:
+        """The next bytes of the body, cut anywhere."""
+        if self.ended or self._reading == "nothing":
+            return []
+        if self._inflater is None:
+            return self._read(data, now)
+        payloads: list[Payload] = []
+        try:
+            while data:
+                plain = self._inflater.decompress(data, _MAX_INFLATED)
+                data = self._inflater.unconsumed_tail
+                payloads += self._read(plain, now)
+        except zlib.error:
+            self._give_up()
+        return payloads
+
+    def finish(self, now: float, error: str | None = None) -> list[Payload]:
+        """The answer is over; *error* says why if it was cut off. Only the first call counts."""
+        if self.ended:
+            return []
+        payloads: list[Payload] = []
+        if self._reading == "answer":
+            payloads = self._whole_answer(now)
+        elif self._reading == "error":
+            said = chunks.error_of(bytes(self._body))
+            self.error = f"the upstream answered {self._status}" + (f": {said}" if said else "")
+        elif self._reading == "stream" and not (self._done or self._finished or self.error):
+            self.error = "the answer broke off"
+        self.ended = True
+        self._reading = "nothing"
+        self._body.clear()
+        reason = self._finished[min(self._finished)] if self._finished else None
+        first, began = self._first_token, self._began
+        ended = SessionEnded(
+            self.session,
+            finish_reason=reason[:_MAX_NAME] if reason else None,
+            usage=self._usage,
+            time_to_first_token=(
+                max(0.0, first - began) if first is not None and began is not None else None
+            ),
+            tokens_per_second=self._tokens_per_second(),
+            error=_shortened(error or self.error),
+        )
+        payloads.append(ended)
+        return payloads
+
+    def request_row(self, now: float) -> reports.Request:
+        """The line of the request table."""
+        processed, total = self._progress or (None, None)
+        return reports.Request(
+            session=self.session,
+            model=self.model,
+            upstream=self.upstream,
+            phase="ended" if self.ended else self._phase,
+            position=self._position,
+            processed=processed,
+            total=total,
+            tokens=self.tokens,
+            tokens_per_second=self._tokens_per_second(),
+            since=self._since,
+        )
+
+    # -- the body ----------------------------------------------------------------------------------
+
+    def _read(self, data: bytes, now: float) -> list[Payload]:
+        if self._reading == "stream":
+            return self._stream(data, now)
+        limit = MAX_ANSWER if self._reading == "answer" else MAX_ERROR_BODY
+        if len(self._body) + len(data) <= limit:
+            self._body += data
+        elif self._reading == "answer":
+            self._give_up()
+        return []
+
+    def _stream(self, data: bytes, now: float) -> list[Payload]:
+        try:
+            events = self._parser.receive(data)
+        except SSETooLarge:
+            self._give_up()
+            return []
+        payloads: list[Payload] = []
+        for event in events:
+            try:
+                chunk = chunks.decode(event.data)
+            except MessageError:
+                self.errors += 1
+                continue
+            if chunk is not None:
+                self._take(chunk, now, payloads)
+        return payloads
+
+    def _whole_answer(self, now: float) -> list[Payload]:
+        payloads: list[Payload] = []
+        try:
+            chunk = chunks.decode(bytes(self._body))
+        except MessageError:
+            self.errors += 1
+            return payloads
+        if chunk is not None:
+            self._take(chunk, now, payloads)
+            # All tokens came at once: the answer tells nothing of their times.
+            self._first_token = self._last_token = None
+        return payloads
+
+    def _give_up(self) -> None:
+        """Read no further; the traffic itself goes on."""
+        self.errors += 1
+        self.error = self.error or "the answer could not be read to its end"
+        self._reading = "nothing"
+        self._body.clear()
+
+    # -- one chunk ---------------------------------------------------------------------------------
+
+    def _take(self, chunk: Chunk, now: float, payloads: list[Payload]) -> None:
+        if chunk.model is not None and chunk.model != self.model:
+            # The server knows best what it runs, and places depend on it.
+            self.model = chunk.model[:_MAX_NAME]
+        if chunk.partial:
+            self.errors += 1
+        if chunk.progress is not None:
+            payloads += self._prefill(chunk.progress)
+        if chunk.pieces:
+            self._take_pieces(chunk, now, payloads)
+        if chunk.predicted is not None:
+            self._predicted = chunk.predicted
+        if chunk.speed is not None and chunk.speed > 0.0:
+            self._speed = chunk.speed
+        if chunk.usage is not None:
+            self._add_usage(chunk.usage)
+        if chunk.finished:
+            self._finished.update(chunk.finished)
+        if chunk.error is not None:
+            self.error = self.error or chunk.error
+        self._done = self._done or chunk.done
+
+    def _take_pieces(self, chunk: Chunk, now: float, payloads: list[Payload]) -> None:
+        if self._phase != "generating":
+            self._phase = "generating"
+            payloads.append(SessionProgress(self.session, "generating"))
+        if self._first_token is None:
+            self._first_token = now
+        self._last_token = now
+        pieces = chunk.pieces
+        if chunk.predicted is not None and chunk.predicted - (self._predicted or 0) > len(pieces):
+            # The server made more tokens than it shows: what it tells is of the last one only.
+            for piece in pieces:
+                piece.exact = False
+        touched: dict[int, TokenStream] = {}
+        for piece in pieces:
+            stream = self._streams.get(piece.choice)
+            if stream is None:
+                if len(self._streams) >= MAX_CHOICES:
+                    self.errors += 1
+                    continue
+                stream = self._streams[piece.choice] = TokenStream(self.session, piece.choice)
+            messages = stream.tokens(piece, self.model)
+            self.tokens += len(messages)
+            payloads += messages
+            touched[piece.choice] = stream
+        for stream in touched.values():
+            state = stream.state()
+            if state is not None:
+                payloads.append(state)
+
+    def _prefill(self, progress: tuple[int, int] | None) -> list[Payload]:
+        if self._phase == "generating" or (progress is not None and progress == self._progress):
+            return []
+        self._phase = "prefill"
+        self._progress = progress
+        processed, total = progress or (None, None)
+        return [SessionProgress(self.session, "prefill", processed=processed, total=total)]
+
+    def _add_usage(self, usage: Usage) -> None:
+        """Keep the largest counts: some servers send usage with every chunk, or once a choice."""
+        old = self._usage
+        if old is None:
+            self._usage = usage
+            return
+        self._usage = Usage(
+            _larger(old.prompt_tokens, usage.prompt_tokens),
+            _larger(old.completion_tokens, usage.completion_tokens),
+            _larger(old.total_tokens, usage.total_tokens),
+        )
+
+    def _tokens_per_second(self) -> float | None:
+        """As the server measured it, else from the arrival of its tokens; None before the
+        second."""
+        if self._speed is not None:
+            return self._speed
+        first, last = self._first_token, self._last_token
+        if first is None or last is None or last <= first:
+            return None
+        completion = self._usage.completion_tokens if self._usage is not None else None
+        return max(0, (completion or self.tokens) - 1) / (last - first)
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)
+
+
+def _shortened(error: str | None) -> str | None:
+    return error[:1024] if error is not None else None

@@ -1,0 +1,193 @@
+"""Server-sent events, incrementally: bytes in, events out.
+
+Interprets an event stream as the WHATWG HTML standard does (section 9.2.5 and 9.2.6, "Parsing an
+event stream" and "Interpreting an event stream"): one leading byte order mark, lines ended by CR,
+LF or CRLF wherever the stream is cut, comments, fields without a colon, one optional leading
+space, ids with NUL ignored, a retry that is not all digits ignored, no event at the end of the
+stream without its blank line.
+
+Lines are split as bytes. That is the same as splitting after decoding: no ill-formed UTF-8 sequence
+can contain CR or LF. Only who wants text decodes it (:attr:`Event.text`); :mod:`.chunks` reads the
+bytes as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from geoosd.errors import SSETooLarge
+
+MAX_LINE: Final = 1 << 20
+"""Default bound of one line in bytes, without its end."""
+
+MAX_EVENT: Final = 4 << 20
+"""Default bound of the data of one event in bytes."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class Event(Struct, frozen=True, gc=False):
+    """One dispatched event. ``data`` is the UTF-8 as it came, its lines joined by LF."""
+
+    data: bytes
+    type: str = "message"
+    last_id: str = ""
+
+    @property
+    def text(self) -> str:
+        """``data`` decoded as the standard says: ill-formed sequences become U+FFFD."""
+        return self.data.decode("utf-8", "replace")
+
+
+class SSEParser:
+    """An event stream, fed in pieces of any size.
+
+    ``retry`` is the reconnection time in milliseconds that the stream asked for, or None;
+    ``last_id`` the last event id that was dispatched.
+    """
+
+    __slots__ = (
+        "_after_cr",
+        "_at_start",
+        "_data",
+        "_failure",
+        "_id",
+        "_max_event",
+        "_max_line",
+        "_rest",
+        "_rest_size",
+        "_size",
+        "_type",
+        "last_id",
+        "retry",
+    )
+
+    def __init__(self, *, max_line: int = MAX_LINE, max_event: int = MAX_EVENT) -> None:
+        self._max_line = max_line
+        self._max_event = max_event
+        self._rest: list[bytes] = []
+        self._rest_size = 0
+        self._at_start = True
+        self._after_cr = False
+        self._data: list[bytes] = []
+        self._size = 0
+        self._type = b""
+        self._id = ""
+        self._failure: SSETooLarge | None = None
+        self.last_id = ""
+        self.retry: int | None = None
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take *data*; return the events that are now complete.
+
+        Raises :class:`SSETooLarge` for a line or an event beyond the bounds, after the events
+        before it were returned: the call that finds it returns those, the next one raises. Then
+        the stream cannot be read any further.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._at_start:
+            data = self._without_bom(data)
+        if not data:
+            return []
+        if self._after_cr and data[0] == 0x0A:
+            data = data[1:]
+        self._after_cr = data.endswith(b"\r") if data else False
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        events: list[Event] = []
+        try:
+            self._split(data, events)
+        except SSETooLarge as failure:
+            self._failure = failure
+            if not events:
+                raise
+        return events
+
+    def _without_bom(self, data: bytes) -> bytes:
+        """Strip one byte order mark from the start of the stream; b"" until it is known."""
+        data = b"".join((*self._rest, data))
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._rest = [data]
+            return b""
+        self._rest = []
+        self._at_start = False
+        return data.removeprefix(_BOM)
+
+    def _split(self, data: bytes, events: list[Event]) -> None:
+        """Blocks end in a blank line, so almost every block is exactly one event."""
+        if b"\n" not in data:
+            self._keep(data)
+            return
+        buffer = b"".join((*self._rest, data)) if self._rest else data
+        self._rest = []
+        self._rest_size = 0
+        *blocks, tail = buffer.split(b"\n\n")
+        # Where everything together is within the bounds, no part of it needs measuring.
+        small = len(buffer) <= self._max_line and len(buffer) <= self._max_event
+        last_id = self.last_id
+        fresh = not self._data and not self._type and self._id == last_id
+        for block in blocks:
+            if small and fresh and block[:6] == b"data: " and b"\n" not in block:
+                events.append(Event(block[6:], "message", last_id))
+                continue
+            for line in block.split(b"\n"):
+                self._line(line, events)
+            self._dispatch(events)
+            last_id = self.last_id
+            fresh = True
+        *lines, rest = tail.split(b"\n")
+        for line in lines:
+            self._line(line, events)
+        self._keep(rest)
+
+    def _keep(self, rest: bytes) -> None:
+        """Hold the start of a line whose end has not come yet."""
+        self._rest_size += len(rest)
+        if self._rest_size > self._max_line:
+            raise self._line_too_long()
+        if rest:
+            self._rest.append(rest)
+
+    def _line_too_long(self) -> SSETooLarge:
+        return SSETooLarge(
+            f"cannot read the event stream: a line is longer than {self._max_line} bytes"
+        )
+
+    def _line(self, line: bytes, events: list[Event]) -> None:
+        """Process one line, without its end."""
+        if len(line) > self._max_line:
+            raise self._line_too_long()
+        if not line:
+            self._dispatch(events)
+            return
+        field, _, value = line.partition(b":")
+        if value[:1] == b" ":
+            value = value[1:]
+        if field == b"data":
+            self._size += len(value) + 1
+            if self._size > self._max_event + 1:
+                raise SSETooLarge(
+                    f"cannot read the event stream: an event is larger than {self._max_event} bytes"
+                )
+            self._data.append(value)
+        elif field == b"event":
+            self._type = value
+        elif field == b"id":
+            if b"\0" not in value:
+                self._id = value.decode("utf-8", "replace")
+        elif field == b"retry" and value.isdigit() and len(value) <= 18:
+            self.retry = int(value)
+
+    def _dispatch(self, events: list[Event]) -> None:
+        """The end of an event: hand it out, unless it has no data."""
+        self.last_id = self._id
+        if self._data:
+            kind = self._type.decode("utf-8", "replace") if self._type else "message"
+            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            events.append(Event(data, kind, self.last_id))
+            self._data = []
+            self._size = 0
+        self._type = b""

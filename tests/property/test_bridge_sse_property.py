@@ -1,0 +1,104 @@
+"""Any cut of any bytes gives the events that a slow, obviously correct reader gives."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoosd.bridge.core.sse import SSEParser
+from geoosd.errors import SSETooLarge
+
+
+def reference(stream: bytes) -> list[tuple[str, str, str]]:
+    """The standard's algorithm, word for word, on the decoded whole."""
+    text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")[:-1]
+    events = []
+    data = event_type = ""
+    id_buffer = ""
+    for line in lines:
+        if line == "":
+            last_id = id_buffer
+            if data == "":
+                event_type = ""
+                continue
+            events.append((event_type or "message", data.removesuffix("\n"), last_id))
+            data = event_type = ""
+        elif line.startswith(":"):
+            continue
+        else:
+            field, colon, value = line.partition(":")
+            if colon and value.startswith(" "):
+                value = value[1:]
+            if field == "event":
+                event_type = value
+            elif field == "data":
+                data += value + "\n"
+            elif field == "id" and "\0" not in value:
+                id_buffer = value
+    return events
+
+
+line = st.one_of(
+    st.sampled_from(
+        [
+            b"",
+            b"data",
+            b"data:",
+            b"data: ",
+            b"data: x",
+            b"data:  y",
+            b"event: e",
+            b"event",
+            b"id: 1",
+            b"id",
+            b"id: a\0b",
+            b": c",
+            b":",
+            b"retry: 5",
+            b"data: \xf0\x9f\x98\x80",
+            b"data: \xf0\x9f",
+            b"\xef\xbb\xbfdata: bom",
+            b"\xef\xbb",
+        ]
+    ),
+    st.binary(max_size=6),
+)
+streams = st.lists(st.tuples(line, st.sampled_from([b"\n", b"\r", b"\r\n", b""])), max_size=24).map(
+    lambda parts: b"".join(text + end for text, end in parts)
+)
+
+
+def cut(stream: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
+    return [stream[start:end] for start, end in pairwise(edges)]
+
+
+@given(streams, st.lists(st.integers(0, 10_000), max_size=12))
+def test_any_cut_is_the_reference(stream, places):
+    parser = SSEParser()
+    events = [event for piece in cut(stream, places) for event in parser.receive(piece)]
+    assert [(event.type, event.text, event.last_id) for event in events] == reference(stream)
+
+
+@given(streams)
+def test_byte_by_byte_is_the_reference(stream):
+    parser = SSEParser()
+    events = [event for byte in stream for event in parser.receive(bytes([byte]))]
+    assert [(event.type, event.text, event.last_id) for event in events] == reference(stream)
+
+
+@given(streams, st.lists(st.integers(0, 10_000), max_size=12))
+def test_bounds_do_not_depend_on_the_cut(stream, places):
+    def outcome(pieces):
+        parser = SSEParser(max_line=8, max_event=6)
+        events = []
+        try:
+            for piece in [*pieces, b""]:
+                events += parser.receive(piece)
+        except SSETooLarge:
+            return events, True
+        return events, False
+
+    assert outcome(cut(stream, places)) == outcome([stream])

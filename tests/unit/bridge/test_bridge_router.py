@@ -1,0 +1,113 @@
+"""geoosd.bridge.core.router: exact id, UPSTREAM/model, the default."""
+
+from geoosd.bridge.core.router import Route, Router, Upstream
+
+
+def table() -> Router:
+    router = Router(
+        [
+            Upstream("engine", "http://e", priority=3),
+            Upstream("lmstudio", "http://l", priority=0),
+            Upstream("other", "http://o", priority=3),
+        ]
+    )
+    router.update("engine", "ready", models=["gemma"])
+    router.update("other", "ready", models=["gemma", "qwen"])
+    return router
+
+
+def test_ordered_by_priority_then_as_configured():
+    assert [row.id for row in table().rows()] == ["lmstudio", "engine", "other"]
+
+
+def test_default_is_the_best_ready_one():
+    router = table()
+    assert router.candidates() == [Route("engine", "gemma"), Route("other", "gemma")]
+    assert router.update("lmstudio", "loading")
+    assert router.candidates()[0].upstream == "engine"
+    router.update("lmstudio", "ready", models=[])
+    assert router.candidates() == [
+        Route("lmstudio", None),
+        Route("engine", "gemma"),
+        Route("other", "gemma"),
+    ]
+    assert router.default().id == "lmstudio"
+
+
+def test_loading_is_better_than_nothing():
+    router = Router([Upstream("a", "http://a")])
+    assert router.default() is None
+    assert router.candidates() == []
+    router.update("a", "loading")
+    assert router.candidates() == [Route("a", None)]
+
+
+def test_exact_model_goes_only_where_it_is():
+    assert table().candidates("qwen") == [Route("other", "qwen")]
+    assert table().candidates("gemma") == [Route("engine", "gemma"), Route("other", "gemma")]
+
+
+def test_named_upstream():
+    router = table()
+    assert router.candidates("other/x/y") == [Route("other", "x/y")]
+    assert router.candidates("lmstudio/x") == []
+    router.update("other", "ready", models=["other/x"])
+    assert router.candidates("other/x") == [Route("other", "other/x")]
+
+
+def test_unknown_model_goes_to_the_default():
+    router = table()
+    assert router.candidates("gpt-9")[0] == Route("engine", "gpt-9")
+    assert router.candidates("org/gpt-9")[0] == Route("engine", "org/gpt-9")
+    assert router.candidates("other/")[0] == Route("engine", "other/")
+
+
+def test_everywhere():
+    router = table()
+    router.update("lmstudio", "ready", models=[])
+    assert router.everywhere() == [
+        Route("lmstudio", None),
+        Route("engine", "gemma"),
+        Route("other", "gemma"),
+        Route("other", "qwen"),
+    ]
+
+
+def test_update_tells_of_changes():
+    router = table()
+    assert not router.update("engine", "ready")
+    assert router.update("engine", "down", reason="gone")
+    assert not router.update("nobody", "ready")
+    assert router.get("engine").reason == "gone"
+    assert router.get("engine").answered
+    assert not router.get("lmstudio").answered
+    assert router.get("nobody") is None
+
+
+def test_chat_is_forgotten_with_the_model():
+    router = table()
+    router.set_chat("engine", False)
+    router.set_chat("nobody", False)
+    router.update("engine", "ready", models=["gemma"])
+    assert router.get("engine").chat is False
+    router.update("engine", "ready", models=["bigger"])
+    assert router.get("engine").chat is None
+    router.set_chat("engine", True)
+    router.update("engine", "down")
+    assert router.get("engine").chat is None
+
+
+def test_replace_keeps_what_is_known():
+    router = table()
+    router.replace(
+        [
+            Upstream("engine", "http://e", priority=1),
+            Upstream("other", "http://elsewhere", fixed=("m",), models=("m",)),
+        ]
+    )
+    assert [row.id for row in router.rows()] == ["other", "engine"]
+    assert router.get("engine").state == "ready"
+    assert router.get("engine").models == ("gemma",)
+    assert router.get("other").state == "down"
+    router.update("other", "ready", models=["a", "b"])
+    assert router.get("other").models == ("m",)

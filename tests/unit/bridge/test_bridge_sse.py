@@ -1,0 +1,106 @@
+"""geoosd.bridge.core.sse against the WHATWG standard's own rules and examples."""
+
+import pytest
+
+from geoosd.bridge.core.sse import Event, SSEParser
+from geoosd.errors import SSETooLarge
+
+
+def parse(*pieces: bytes) -> list[Event]:
+    parser = SSEParser()
+    return [event for piece in pieces for event in parser.receive(piece)]
+
+
+def texts(*pieces: bytes) -> list[str]:
+    return [event.text for event in parse(*pieces)]
+
+
+def test_examples_of_the_standard():
+    assert texts(b"data: YHOO\ndata: +2\ndata: 10\n\n") == ["YHOO\n+2\n10"]
+    stream = (
+        b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event"
+    )
+    events = parse(stream)
+    assert [(event.text, event.last_id) for event in events] == [
+        ("first event", "1"),
+        ("second event", ""),
+    ]
+    assert texts(b"data\n\ndata\ndata\n\ndata:") == ["", "\n"]
+    assert texts(b"data:test\n\ndata: test\n\n") == ["test", "test"]
+
+
+def test_event_types():
+    events = parse(b"event: add\ndata: 1\n\ndata: 2\n\nevent: gone\n\ndata: 3\n\n")
+    assert [(event.type, event.text) for event in events] == [
+        ("add", "1"),
+        ("message", "2"),
+        ("message", "3"),
+    ]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_line_ends_cut_anywhere(end: bytes):
+    stream = end.join([b"data: a", b"data: b", b"", b": c", b"data: d", b"", b""])
+    for cut in range(len(stream) + 1):
+        assert texts(stream[:cut], stream[cut:]) == ["a\nb", "d"]
+    assert texts(*(bytes([byte]) for byte in stream)) == ["a\nb", "d"]
+
+
+def test_byte_order_mark_only_at_the_start():
+    bom = b"\xef\xbb\xbf"
+    assert texts(bom + b"data: a\n\n" + bom + b"data: b\n\n") == ["a"]
+    assert texts(b"\xef", b"\xbb", b"", b"\xbfdata: a\n\n") == ["a"]
+    assert texts(b"\xef\xbb", b"data: a\n\n") == []
+    assert texts(b"", b"data: a\n\n") == ["a"]
+
+
+def test_ids():
+    events = parse(
+        b"id: 1\n", b"data: a\n\n", b"id: x\0y\ndata: b\n\n", b"id: \xc3\xa9\n\ndata: c\n\n"
+    )
+    assert [event.last_id for event in events] == ["1", "1", "é"]
+
+
+def test_retry_needs_digits():
+    parser = SSEParser()
+    parser.receive(b"retry: 12a\nretry: -1\nretry:\nretry: 9999999999999999999\n\n")
+    assert parser.retry is None
+    parser.receive(b"retry: 2500\nunknown: x\n")
+    assert parser.retry == 2500
+
+
+def test_nothing_at_the_end_without_a_blank_line():
+    assert texts(b"data: a\n") == []
+    assert texts(b"data: a") == []
+
+
+def test_ill_formed_utf8_is_replaced():
+    (event,) = parse(b"data: \xff\xf0\x9f\n\n")
+    assert event.text == "��"
+    assert event.data == b"\xff\xf0\x9f"
+
+
+def test_a_character_cut_in_two():
+    assert texts(b"data: \xf0\x9f", b"\x98\x80\n\n") == ["😀"]
+
+
+def test_line_too_long():
+    parser = SSEParser(max_line=10)
+    with pytest.raises(SSETooLarge, match="line is longer than 10"):
+        parser.receive(b"x" * 11)
+    with pytest.raises(SSETooLarge):
+        parser.receive(b"data: a\n\n")
+
+
+def test_events_before_a_line_too_long_come_first():
+    parser = SSEParser(max_line=10)
+    assert [event.text for event in parser.receive(b"data: a\n\ndata: 12345\n\n")] == ["a"]
+    with pytest.raises(SSETooLarge):
+        parser.receive(b"")
+
+
+def test_event_too_large():
+    parser = SSEParser(max_line=20, max_event=9)
+    assert [event.text for event in parser.receive(b"data: 1234\ndata: 5678\n\n")] == ["1234\n5678"]
+    with pytest.raises(SSETooLarge, match="event is larger than 9"):
+        parser.receive(b"data: 1234\ndata: 56789\n\n")
