@@ -1,0 +1,18 @@
+"""``geoosd broadcaster``: run the broadcaster as this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from geoosd.broadcaster.service import SPEC
+from geoosd.runtime import service
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; returns the exit code."""
+    return service.main(SPEC, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

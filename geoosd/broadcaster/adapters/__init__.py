@@ -1,0 +1,1 @@
+"""Sockets, HTTP and WebSocket around :mod:`geoosd.broadcaster.core`."""

@@ -1,0 +1,219 @@
+"""What the port serves over HTTP, as a route table; most of it is asked of other daemons."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+import trio
+from msgspec import Meta
+
+from geoosd.broadcaster.adapters.http import Request, Response, Route, as_json, failure
+from geoosd.broadcaster.adapters.static import File
+from geoosd.config import Paths
+from geoosd.errors import VarlinkError
+from geoosd.runtime import varlink
+from geoosd.wire import reports
+from geoosd.wire.varlink import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
+
+ASK_SECONDS = 5.0
+START_SECONDS = 30.0
+"""A prompt's first session starts at once unless all of the upstream's places are taken."""
+OTHERS_SECONDS = 0.5
+MAX_PROMPTS = 16
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_STATUS_OF = {INVALID_ARGUMENT: 400, NOT_FOUND: 404, UNAVAILABLE: 503}
+_NO_STORE = ("cache-control", "no-store")
+
+
+class PromptRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of ``POST /api/prompt``; the parameters of ``io.geoos.Bridge.Prompt``."""
+
+    prompt: Annotated[str, Meta(min_length=1)]
+    model: str | None = None
+    models: Annotated[list[str], Meta(min_length=1, max_length=16)] | None = None
+    all: bool | None = None
+    system: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class PictureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The query of ``/snapshot.*``; width and height are pixels."""
+
+    width: Annotated[int, Meta(ge=16, le=4096)] | None = None
+    height: Annotated[int, Meta(ge=16, le=4096)] | None = None
+    theme: Annotated[str, Meta(max_length=64)] | None = None
+    view: Annotated[str, Meta(max_length=256)] | None = None
+
+
+@dataclass(frozen=True)
+class Own:
+    """What the broadcaster can say without the others."""
+
+    health: Callable[[], reports.DaemonHealth]
+    metrics: Callable[[], str]
+
+
+class Api:
+    """The handlers. Prompts run on in *nursery* after they were answered."""
+
+    def __init__(
+        self, paths: Paths, page: Mapping[str, File], own: Own, nursery: trio.Nursery
+    ) -> None:
+        self._paths = paths
+        self._page = page
+        self._own = own
+        self._nursery = nursery
+        self.prompts = 0
+
+    def routes(self) -> list[Route]:
+        """The route table: path, method, access class, handler."""
+        return [
+            *(Route("GET", path, "read", self._file) for path in self._page),
+            Route("GET", "/healthz", "read", self._healthz),
+            Route("GET", "/metrics", "read", self._metrics),
+            Route("GET", "/snapshot.png", "read", self._png),
+            Route("GET", "/snapshot.jpg", "read", self._jpeg),
+            Route("GET", "/api/status", "read", self._status),
+            Route("GET", "/api/themes", "read", self._themes),
+            Route("POST", "/api/prompt", "change", self._prompt),
+        ]
+
+    async def _file(self, request: Request) -> Response:
+        file = self._page[request.path]
+        headers = (("etag", file.etag), ("cache-control", "no-cache"))
+        known = {
+            tag.strip().removeprefix("W/")
+            for tag in request.headers.get("if-none-match", "").split(",")
+        }
+        if file.etag in known or "*" in known:
+            return Response(304, headers=headers)
+        return Response(200, file.body, file.media_type, headers)
+
+    async def _healthz(self, _request: Request) -> Response:
+        """200 while healthy or warning; of this daemon alone when control does not answer."""
+        try:
+            health = await self._control("GetHealth")
+        except VarlinkError:
+            health = msgspec.to_builtins(self._own.health())
+        return as_json(health, 200 if health["status"] in ("healthy", "warning") else 503)
+
+    async def _metrics(self, _request: Request) -> Response:
+        try:
+            text = str((await self._control("GetMetrics"))["text"])
+        except VarlinkError:
+            text = self._own.metrics()
+        return Response(200, text.encode(), _PROMETHEUS, (_NO_STORE,))
+
+    async def _status(self, _request: Request) -> Response:
+        try:
+            return as_json(await self._control("GetStatus"))
+        except VarlinkError as error:
+            return _refusal(error)
+
+    async def _themes(self, _request: Request) -> Response:
+        try:
+            return as_json(await self._compositor("ListThemes"))
+        except VarlinkError as error:
+            return _refusal(error)
+
+    async def _png(self, request: Request) -> Response:
+        return await self._picture(request, "png")
+
+    async def _jpeg(self, request: Request) -> Response:
+        return await self._picture(request, "jpeg")
+
+    async def _picture(self, request: Request, format_: Literal["png", "jpeg"]) -> Response:
+        try:
+            wanted = msgspec.convert(dict(parse_qsl(request.query)), PictureRequest, strict=False)
+            parameters = {**msgspec.to_builtins(wanted), "format": format_}
+            picture = await self._compositor("Render", parameters)
+        except ValueError as error:  # of parse_qsl, and msgspec.ValidationError
+            return failure(400, "bad_request", f"cannot draw this: {error}")
+        except VarlinkError as error:
+            return _refusal(error)
+        return Response(
+            200, base64.b64decode(picture["image"]), str(picture["media_type"]), (_NO_STORE,)
+        )
+
+    async def _prompt(self, request: Request) -> Response:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            return failure(415, "unsupported_media_type", "cannot take this: send application/json")
+        try:
+            wanted = msgspec.json.decode(request.body, type=PromptRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return failure(400, "bad_request", f"cannot take the prompt: {error}")
+        if self.prompts >= MAX_PROMPTS:
+            return failure(429, "too_many", "cannot start another prompt yet", ("retry-after", "5"))
+        return await self._start(wanted)
+
+    async def _start(self, wanted: PromptRequest) -> Response:
+        """Run the prompt in the service's nursery; answer once its sessions have started."""
+        running = _Running(None if wanted.all else len(wanted.models or [""]))
+        self._nursery.start_soon(self._run, msgspec.to_builtins(wanted), running)
+        with trio.move_on_after(START_SECONDS):
+            await running.first.wait()
+        if running.sessions:
+            with trio.move_on_after(OTHERS_SECONDS):
+                await running.complete.wait()
+            return as_json({"sessions": running.sessions}, 202)
+        if running.error is not None:
+            return _refusal(running.error)
+        return failure(504, "timeout", "cannot wait any longer for the bridge to start the session")
+
+    async def _run(self, parameters: dict[str, Any], running: _Running) -> None:
+        """Keep the bridge's stream of one prompt open until it ends."""
+        self.prompts += 1
+        path = self._paths.varlink("bridge")
+        try:
+            async with varlink.stream(path, "io.geoos.Bridge.Prompt", parameters) as replies:
+                async for reply in replies:
+                    running.hear(reply.get("message"))
+        except VarlinkError as error:
+            running.error = error
+        finally:
+            running.first.set()
+            running.complete.set()
+            self.prompts -= 1
+
+    async def _control(self, method: str) -> dict[str, Any]:
+        path = self._paths.varlink("control")
+        return await varlink.call(path, f"io.geoos.Control.{method}", timeout=ASK_SECONDS)
+
+    async def _compositor(
+        self, method: str, parameters: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        path = self._paths.varlink("compositor")
+        method = f"io.geoos.Compositor.{method}"
+        return await varlink.call(path, method, parameters, timeout=ASK_SECONDS)
+
+
+class _Running:
+    """A prompt on its way; *expected* sessions, None when only the bridge knows how many."""
+
+    def __init__(self, expected: int | None) -> None:
+        self.sessions: list[str] = []
+        self.error: VarlinkError | None = None
+        self.first = trio.Event()
+        self.complete = trio.Event()
+        self._expected = expected
+
+    def hear(self, message: Any) -> None:
+        """Note the ids of sessions that start."""
+        if not isinstance(message, dict) or message.get("message_type") != "SessionStarted":
+            return
+        self.sessions.append(str(message["payload"]["session"]))
+        self.first.set()
+        if len(self.sessions) == self._expected:
+            self.complete.set()
+
+
+def _refusal(error: VarlinkError) -> Response:
+    status = _STATUS_OF.get(error.error, 502)
+    return failure(status, error.error.rpartition(".")[2].lower(), str(error))

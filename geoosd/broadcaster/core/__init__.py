@@ -1,0 +1,1 @@
+"""What a viewer gets next, and why: pure policy without sockets or clocks."""

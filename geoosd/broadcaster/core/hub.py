@@ -1,0 +1,403 @@
+"""The hub: which bytes each viewer gets next, who has fallen behind, what it is told of it.
+
+Synchronous and without I/O. The driver (:mod:`geoosd.broadcaster.adapters.fanout`)
+
+- calls :meth:`Hub.publish` for every message of the feed, :meth:`Hub.restart` for a new epoch;
+- flushes each lane (:mod:`.lane`) at its tick and reports a viewer who took only a part of a batch
+  by :meth:`Hub.took_part`;
+- for a viewer that is behind asks :meth:`Hub.next_bytes` and reports :meth:`Hub.took`, until there
+  is nothing more: then the viewer is back in step with its lane.
+
+Promises: a frame once begun is finished; numbered messages arrive in order and each once; a missing
+one lies within an announced :class:`Gap`; control messages are never missing: a viewer who cannot
+take them is closed with 4000.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from geoosd.broadcaster.core import frames
+from geoosd.broadcaster.core.lane import BATCH_BYTES, Lane
+from geoosd.broadcaster.core.ring import Batch, Entry, Ring
+from geoosd.broadcaster.core.subscription import Filter, Subscription
+from geoosd.broadcaster.core.viewer import MAX_CONTROL_BYTES, Viewer
+from geoosd.wire import messages
+from geoosd.wire.messages import (
+    CHANNEL_OF,
+    DROPPABLE,
+    After,
+    Gap,
+    Hello,
+    Message,
+    Payload,
+    SessionStarted,
+    Theme,
+    ThemeChanged,
+    Tick,
+    TokenVisualizationUpdate,
+)
+
+_MAX_MODELS: Final = 4096
+"""Sessions whose model is remembered, for messages that name only the session."""
+
+
+class Limits(NamedTuple):
+    """Bounds of a hub: of its rings, and of the messages a viewer may be behind."""
+
+    max_lag: int = 1000
+    ring_frames: int = 8192
+    ring_bytes: int = 32 << 20
+
+
+class Scene(NamedTuple):
+    """A Snapshot as a frame; it holds everything up to the number ``at_seq`` of ``epoch``."""
+
+    epoch: str
+    at_seq: int
+    frame: bytes
+
+
+class Group:
+    """The viewers of one filter: their ring, and a lane per tick."""
+
+    __slots__ = ("filter", "lanes", "members", "ring")
+
+    def __init__(self, filter_: Filter, ring: Ring) -> None:
+        self.filter = filter_
+        self.ring = ring
+        self.lanes: dict[Tick, Lane[Viewer]] = {}
+        self.members = 0
+
+
+class Hub:
+    """The ring of everything, the groups' filtered rings, and all viewers."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.epoch = ""
+        self.seq = 0
+        self.theme: Theme | None = None
+        self.ring = self._new_ring(0)
+        self.groups: dict[Filter, Group] = {}
+        self.viewers: dict[Viewer, None] = {}
+        self.dropped = 0
+        self.gaps = 0
+        self.stalled = 0
+        self._models: dict[str, str] = {}
+
+    # -- the feed ----------------------------------------------------------------------------------
+
+    def restart(self, hello: Hello, now: float) -> list[Viewer]:
+        """A new epoch begins: rings are emptied; who was let in must be let in again.
+
+        What a viewer still had to get of the old epoch is announced as a Gap. Returns those who
+        wait for :meth:`welcome`.
+        """
+        waiting = [viewer for viewer in self.viewers if viewer.lane is not None]
+        for viewer in waiting:
+            assert viewer.lane is not None
+            self._step_out(viewer)
+            self._skip(viewer, viewer.lane.ring.end, "restart", now)
+            self._detach(viewer)
+        self.epoch, self.theme = hello.epoch, hello.theme
+        # Nothing below the oldest number that the feed holds can ever be resumed.
+        lost_through = hello.seq if hello.oldest is None else hello.oldest - 1
+        self.seq = lost_through
+        self.ring = self._new_ring(lost_through)
+        self.groups.clear()
+        self._models.clear()
+        return [viewer for viewer in waiting if not viewer.closing]
+
+    def publish(self, message: Message, data: bytes) -> bool:
+        """Add one message of the feed; *data* is its JSON. False for a repeat, which is ignored."""
+        payload = message.payload
+        if message.seq is not None:
+            if message.seq <= self.seq:
+                return False
+            self.seq = message.seq
+        if isinstance(payload, ThemeChanged):
+            self.theme = payload.theme
+        entry = Entry(
+            # One that carries no number stands where the next one will: who resumes after the one
+            # before it must still be told of a gap.
+            seq=self.seq if message.seq is not None else self.seq + 1,
+            frame=frames.text_frame(data),
+            control=not isinstance(payload, DROPPABLE),
+            channel=CHANNEL_OF.get(type(payload)),
+            model=self._model_of(payload),
+        )
+        self.ring.append(entry)
+        for group in self.groups.values():
+            if group.filter.takes(entry.channel, entry.model):
+                group.ring.append(entry)
+        return True
+
+    def _model_of(self, payload: Payload) -> str | None:
+        session: str | None = getattr(payload, "session", None)
+        if not isinstance(payload, SessionStarted | TokenVisualizationUpdate):
+            return self._models.get(session) if session is not None else None
+        if payload.model is None:
+            return self._models.get(session) if session is not None else None
+        if session is not None and session not in self._models:
+            if len(self._models) >= _MAX_MODELS:
+                del self._models[next(iter(self._models))]
+            self._models[session] = payload.model
+        return payload.model
+
+    # -- viewers come and go -----------------------------------------------------------------------
+
+    def admit(self, viewer: Viewer) -> None:
+        """Count *viewer*; it gets nothing but control bytes until it is welcomed."""
+        self.viewers[viewer] = None
+
+    def leave(self, viewer: Viewer) -> None:
+        """Forget *viewer*: its connection is gone."""
+        self._detach(viewer)
+        self.viewers.pop(viewer, None)
+
+    def can_resume(self, viewer: Viewer, resume: After | None) -> bool:
+        """Whether everything after *resume* is still here for this viewer's filter."""
+        if resume is None or resume.epoch != self.epoch or resume.after > self.seq:
+            return False
+        group = self.groups.get(viewer.subscription.filter)
+        ring = group.ring if group is not None else self.ring
+        return ring.position_after(resume.after) is not None
+
+    def welcome(
+        self, viewer: Viewer, resume: After | None, scene: Scene | None, now: float
+    ) -> None:
+        """Let *viewer* in: Hello, then what follows *resume*, else *scene* and what follows it.
+
+        Without either: Hello and all that the ring holds. *now* is the wall clock, for timestamps.
+        """
+        if viewer.closing:
+            return
+        oldest = self.ring.lost_through + 1 if len(self.ring) else None
+        hello = Hello(epoch=self.epoch, seq=self.seq, oldest=oldest, theme=self.theme)
+        self.queue(viewer, frames.text_frame(messages.encode(hello, now)))
+        if resume is not None and self.can_resume(viewer, resume):
+            after = resume.after
+        elif scene is not None and scene.epoch == self.epoch:
+            self.queue(viewer, scene.frame)
+            after = scene.at_seq
+        else:
+            after = self.ring.lost_through
+        self._enter(viewer, after)
+
+    def subscribe(self, viewer: Viewer, subscription: Subscription, now: float) -> None:
+        """Change what *viewer* gets; it goes on after the last message it was given."""
+        if viewer.lane is None:
+            viewer.subscription = subscription
+            return
+        self._step_out(viewer)
+        if viewer.cursor < viewer.lane.ring.first:
+            self._skip(viewer, viewer.lane.ring.end, "lag", now)
+        self._detach(viewer)
+        viewer.subscription = subscription
+        if not viewer.closing:
+            self._enter(viewer, viewer.after)
+
+    def close(self, viewer: Viewer, code: int, reason: str) -> None:
+        """Have *viewer* get a Close frame after what is on the wire, and nothing after it."""
+        if viewer.closing:
+            return
+        self.stalled += code == frames.STALLED
+        self._detach(viewer)
+        frame = frames.close_frame(code, reason)
+        viewer.control.append(frame)
+        viewer.control_bytes += len(frame)
+        viewer.closing = True
+
+    def end(self, viewer: Viewer) -> None:
+        """A Close frame that was not ours has been queued last: nothing may follow it."""
+        self._detach(viewer)
+        viewer.closing = True
+
+    def queue(self, viewer: Viewer, data: bytes) -> int:
+        """Queue control bytes, whole frames, before anything of the ring.
+
+        Returns the number that ``viewer.control_given`` reaches when they are wholly on their way.
+        Too many of them waiting closes the viewer with 4000.
+        """
+        if viewer.closing or not data:
+            return viewer.control_given
+        if viewer.control_bytes + len(data) > MAX_CONTROL_BYTES:
+            self.close(viewer, frames.STALLED, "cannot take control messages")
+            return viewer.control_given
+        self._step_out(viewer)
+        viewer.control.append(data)
+        viewer.control_bytes += len(data)
+        return viewer.control_given + len(viewer.control)
+
+    # -- what goes on the wire ---------------------------------------------------------------------
+
+    def next_bytes(self, viewer: Viewer, now: float) -> bytes | memoryview | None:
+        """What to send to a viewer that is behind; report by :meth:`took` how much of it went.
+
+        None: nothing. Then the viewer is in step with its lane, or waits to be welcomed, or has had
+        its Close frame.
+        """
+        if viewer.rest is not None:
+            viewer.handed = viewer.rest
+            return viewer.rest
+        lane = viewer.lane
+        if lane is not None and (viewer in lane.live or viewer in lane.due):
+            return None
+        if lane is not None and not viewer.control:
+            self._keep_up(viewer, lane, now)
+        if viewer.control:
+            viewer.handed = viewer.control[0]
+            return viewer.control[0]
+        viewer.handed = None
+        return self._next_of_ring(viewer, viewer.lane) if viewer.lane is not None else None
+
+    @staticmethod
+    def _next_of_ring(viewer: Viewer, lane: Lane[Viewer]) -> bytes | None:
+        target = lane.target
+        if viewer.cursor < target:
+            batch = lane.ring.batch(viewer.cursor, target, BATCH_BYTES)
+            viewer.handed = batch
+            return batch.data
+        if viewer.cursor > target:
+            lane.ahead[viewer] = None
+            return None
+        if not lane.live and not lane.due:
+            lane.go_to_end()
+        lane.live[viewer] = None
+        return None
+
+    def took(self, viewer: Viewer, sent: int) -> None:
+        """*sent* bytes of what :meth:`next_bytes` returned have gone out."""
+        handed = viewer.handed
+        viewer.handed = None
+        if isinstance(handed, Batch):
+            self._took_of_batch(viewer, handed, sent)
+        elif isinstance(handed, memoryview):
+            viewer.rest = handed[sent:] if sent < len(handed) else None
+        elif handed is not None and sent:
+            data = viewer.control.popleft()
+            viewer.control_bytes -= len(data)
+            viewer.control_given += 1
+            viewer.rest = memoryview(data)[sent:] if sent < len(data) else None
+
+    def took_part(self, viewer: Viewer, batch: Batch, sent: int) -> None:
+        """A viewer that was due in its lane took only *sent* bytes of *batch*: it is behind now."""
+        assert viewer.lane is not None
+        viewer.lane.remove(viewer)
+        viewer.cursor, viewer.after = batch.start, batch.after
+        self._took_of_batch(viewer, batch, sent)
+
+    def mend_overflow(self, lane: Lane[Viewer]) -> None:
+        """The ring has lost what *lane* has not sent: all its viewers are behind now, and stray."""
+        for viewer in (*lane.live, *lane.due):
+            self._step_out(viewer)
+            lane.strays[viewer] = None
+        lane.go_to_end()
+
+    @staticmethod
+    def _took_of_batch(viewer: Viewer, batch: Batch, sent: int) -> None:
+        begun, end = batch.split(sent)
+        viewer.cursor = batch.start + begun
+        if begun:
+            viewer.after = batch.seqs[begun - 1]
+            viewer.rest = memoryview(batch.data)[sent:end] if sent < end else None
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _keep_up(self, viewer: Viewer, lane: Lane[Viewer], now: float) -> None:
+        """Skip what a viewer that is too far behind will not get any more."""
+        ring = lane.ring
+        if lane.has_overflowed:
+            self.mend_overflow(lane)
+        lag = ring.end - max(viewer.cursor, viewer.owed)
+        if viewer.cursor < ring.first or lag > self.limits.max_lag:
+            self._skip(viewer, lane.target, "lag", now)
+
+    def _skip(self, viewer: Viewer, to: int, reason: str, now: float) -> None:
+        """Go on from position *to*: one Gap for what may be dropped, and all that may not."""
+        assert viewer.lane is not None
+        ring = viewer.lane.ring
+        if to <= viewer.cursor:
+            return
+        kept = ring.controls(viewer.cursor, to)
+        if kept is None:
+            self.close(viewer, frames.STALLED, "too far behind for control messages")
+            return
+        after = ring.seq_before(to)
+        dropped = to - viewer.cursor - len(kept)
+        if dropped:
+            viewer.dropped += dropped
+            viewer.gaps += 1
+            self.dropped += dropped
+            self.gaps += 1
+            gap = Gap(viewer.after + 1, after, dropped, reason)
+            self.queue(viewer, frames.text_frame(messages.encode(gap, now)))
+        for frame in kept:
+            self.queue(viewer, frame)
+        viewer.cursor, viewer.after = to, after
+
+    def _new_ring(self, lost_through: int) -> Ring:
+        limits = self.limits
+        return Ring(limits.ring_frames, limits.ring_bytes, lost_through=lost_through)
+
+    def _group(self, filter_: Filter) -> Group:
+        """The group of *filter_*; a new one's ring is filled from the ring of everything."""
+        if group := self.groups.get(filter_):
+            return group
+        ring = self._new_ring(self.ring.lost_through)
+        for entry in self.ring.entries():
+            if filter_.takes(entry.channel, entry.model):
+                ring.append(entry)
+        group = self.groups[filter_] = Group(filter_, ring)
+        return group
+
+    def _enter(self, viewer: Viewer, after: int) -> None:
+        """Put *viewer* behind in its lane, at the first message after number *after*."""
+        if viewer.closing:
+            return
+        group = self._group(viewer.subscription.filter)
+        ring = group.ring
+        position = ring.position_after(after)
+        if position is None:
+            # Only a snapshot or a backlog older than the whole ring: rare, and safe to start anew.
+            self._prune(group)
+            self.close(viewer, frames.STALLED, "the feed has moved on; connect again")
+            return
+        tick = viewer.subscription.tick
+        if tick not in group.lanes:
+            group.lanes[tick] = Lane(ring, tick)
+        group.members += 1
+        viewer.lane = group.lanes[tick]
+        viewer.after = after
+        viewer.cursor = viewer.start = position
+        viewer.owed = ring.end
+
+    def _step_out(self, viewer: Viewer) -> None:
+        """Out of step: from now on the viewer has a cursor of its own."""
+        lane = viewer.lane
+        if lane is None:
+            return
+        if viewer in lane.live:
+            viewer.cursor, viewer.after = lane.position, lane.after
+        elif viewer in lane.due:
+            assert lane.batch is not None
+            viewer.cursor, viewer.after = lane.batch.start, lane.batch.after
+        lane.remove(viewer)
+
+    def _detach(self, viewer: Viewer) -> None:
+        """Out of its lane and group."""
+        if viewer.lane is None:
+            return
+        self._step_out(viewer)
+        viewer.sent_before += viewer.cursor - viewer.start
+        viewer.start = 0
+        viewer.lane = None
+        group = self.groups[viewer.subscription.filter]
+        group.members -= 1
+        self._prune(group)
+
+    def _prune(self, group: Group) -> None:
+        """Forget a group that nobody is in."""
+        if not group.members:
+            self.groups.pop(group.filter, None)

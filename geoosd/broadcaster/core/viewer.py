@@ -1,0 +1,93 @@
+"""One viewer: all that is known of it, in one place that can be exported.
+
+A viewer costs a cursor into a shared ring, at most the rest of one split frame, and its own control
+bytes. Wire order is always: the rest of a split frame, control bytes, ring.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from geoosd.broadcaster.core.lane import Lane
+from geoosd.broadcaster.core.ring import Batch
+from geoosd.broadcaster.core.subscription import Subscription
+
+MAX_CONTROL_BYTES: Final = 4 << 20
+"""Control bytes that may wait for one viewer: a few snapshots. Beyond it the viewer is stalled."""
+
+Handed = Batch | bytes | memoryview
+"""What :meth:`Hub.next_bytes` handed out: part of the ring, control bytes, or a frame's rest."""
+
+
+class Viewer:
+    """State of one viewer; :class:`geoosd.broadcaster.core.hub.Hub` alone changes it.
+
+    ``lane`` None: not let in yet, or closing. ``cursor`` counts only while the viewer is behind: in
+    step with its lane it stands where the lane does (:attr:`position`). ``after`` is the seq of the
+    last message it was given. ``owed`` is the position up to which it was promised everything when
+    it resumed: that backlog is no lag.
+    """
+
+    __slots__ = (
+        "address",
+        "after",
+        "closing",
+        "control",
+        "control_bytes",
+        "control_given",
+        "cursor",
+        "dropped",
+        "gaps",
+        "handed",
+        "id",
+        "lane",
+        "owed",
+        "rest",
+        "sent_before",
+        "since",
+        "start",
+        "subscription",
+    )
+
+    def __init__(self, id_: str, address: str, since: float, subscription: Subscription) -> None:
+        self.id = id_
+        self.address = address
+        self.since = since
+        self.subscription = subscription
+        self.lane: Lane[Viewer] | None = None
+        self.cursor = 0
+        self.after = 0
+        self.owed = 0
+        self.rest: memoryview | None = None
+        self.control: deque[bytes] = deque()
+        self.control_bytes = 0
+        self.control_given = 0
+        self.handed: Handed | None = None
+        self.closing = False
+        self.dropped = 0
+        self.gaps = 0
+        self.start = 0
+        self.sent_before = 0
+
+    @property
+    def position(self) -> int:
+        """Where it stands in its ring; 0 while it is in none."""
+        lane = self.lane
+        if lane is None:
+            return 0
+        if self in lane.live:
+            return lane.position
+        if self in lane.due and lane.batch is not None:
+            return lane.batch.start
+        return self.cursor
+
+    @property
+    def lag(self) -> int:
+        """Messages that wait for it."""
+        return self.lane.ring.end - self.position if self.lane is not None else 0
+
+    @property
+    def sent(self) -> int:
+        """Messages of the ring that it was given; control messages of a gap are among them."""
+        return self.sent_before + self.position - self.start - self.dropped

@@ -1,0 +1,279 @@
+"""The broadcaster service: feed in; page, API and viewers out; all on one port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+import trio
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from geoosd.broadcaster.adapters.api import Api, Own
+from geoosd.broadcaster.adapters.fanout import Fanout
+from geoosd.broadcaster.adapters.feed import Feed
+from geoosd.broadcaster.adapters.http import Port, Router
+from geoosd.broadcaster.adapters.static import load_page
+from geoosd.broadcaster.adapters.websocket import Viewers
+from geoosd.broadcaster.core.access import Doorkeeper
+from geoosd.broadcaster.core.hub import Hub, Limits
+from geoosd.config import Address, Config
+from geoosd.errors import ConfigError, VarlinkError
+from geoosd.runtime import metrics
+from geoosd.runtime.health import Finding
+from geoosd.runtime.service import Report, Runtime, ServiceSpec
+from geoosd.runtime.varlink import IncomingCall
+from geoosd.wire import reports, varlink
+from geoosd.wire.messages import Hello
+
+FILL_SECONDS = 1.0
+"""How long to wait for a compositor before viewers are let in all the same."""
+LAGGING = 100
+_HTTP_CONNECTIONS = 256
+_INTERFACE = "io.geoos.Broadcaster"
+
+
+class _Disconnect(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+
+
+class Broadcaster:
+    """Wires the parts together; see the modules in ``adapters``."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.config.broadcaster
+        self._runtime = runtime
+        self._addresses: list[str] = []
+        self.hub = Hub(Limits(max_lag=settings.max_lag))
+        self.fanout = Fanout(
+            self.hub, max_stall_seconds=settings.max_stall_seconds, now=runtime.now
+        )
+        self.feed = Feed(
+            runtime.paths.socket("feed.sock"),
+            self.fanout,
+            restarted=self._restarted,
+            now=runtime.now,
+            log=runtime.log,
+        )
+        self.viewers = Viewers(
+            self.fanout,
+            self.feed.snapshot,
+            max_viewers=settings.max_viewers,
+            default_tick=settings.tick,
+        )
+        self.port = Port(
+            Router([], self._door(runtime.config)),
+            self.viewers.serve,
+            max_connections=settings.max_viewers + _HTTP_CONNECTIONS,
+            log=runtime.log,
+            on_bug=runtime.budget.spend,
+        )
+        self._nursery: trio.Nursery | None = None
+        self._api: Api | None = None
+        runtime.registry.register(_Insight(self))
+        runtime.health.add_probe("feed", self._feed_health)
+        runtime.health.add_probe("viewers", self._viewers_health)
+        runtime.varlink.add_interface(varlink.interface(_INTERFACE))
+        runtime.varlink.add(f"{_INTERFACE}.ListViewers", self._list_viewers)
+        runtime.varlink.add(f"{_INTERFACE}.DisconnectViewer", self._disconnect_viewer, "admin")
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Fill the ring, then serve until draining."""
+        address = self._runtime.config.broadcaster_listen
+        _refuse_other_than_loopback(address)
+        page = await trio.to_thread.run_sync(load_page)
+        listeners = await self._runtime.listen_tcp(address, "broadcaster.listen")
+        self._addresses = [_url(listener) for listener in listeners]
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._serve_api(Api(self._runtime.paths, page, self._own(), nursery))
+            await nursery.start(self.fanout.run)
+            nursery.start_soon(self.feed.run)
+            with trio.move_on_after(FILL_SECONDS):
+                await self.feed.filled.wait()
+            accepting = trio.CancelScope()
+            connections = await nursery.start(self._connections)
+            nursery.start_soon(self._accept, listeners, connections, accepting)
+            task_status.started()
+            await self._runtime.draining.wait()
+            accepting.cancel()
+            await self.viewers.drain()
+            nursery.cancel_scope.cancel()
+
+    @staticmethod
+    async def _connections(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        """A nursery that outlives the listeners, so that a drain can say goodbye."""
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            await trio.sleep_forever()
+
+    async def _accept(
+        self,
+        listeners: list[trio.SocketListener],
+        connections: trio.Nursery,
+        scope: trio.CancelScope,
+    ) -> None:
+        with scope:
+            await trio.serve_listeners(self.port.serve, listeners, handler_nursery=connections)
+
+    def _serve_api(self, api: Api) -> None:
+        self._api = api
+        self.port.router = Router(api.routes(), self._door(self._runtime.config))
+
+    def _own(self) -> Own:
+        runtime = self._runtime
+        return Own(runtime.health.report, partial(metrics.exposition, runtime.registry))
+
+    @staticmethod
+    def _door(config: Config) -> Doorkeeper:
+        return Doorkeeper.of(config.broadcaster_listen.host, config.broadcaster.origins)
+
+    def _restarted(self, hello: Hello) -> None:
+        """The compositor counts from a new epoch: everybody starts again from its scene."""
+        self._runtime.log.info("new epoch", epoch=hello.epoch, seq=hello.seq)
+        waiting = self.hub.restart(hello, self._runtime.now())
+        for viewer in waiting:
+            stream = self.fanout.stream_of(viewer)
+            if stream is not None and self._nursery is not None:
+                stream.catch_up()
+                self._nursery.start_soon(self.viewers.let_in, stream)
+
+    async def reload(self, config: Config) -> None:
+        """Limits and origins take effect at once; another address needs a restart."""
+        if config.broadcaster_listen != self._runtime.config.broadcaster_listen:
+            raise ConfigError(
+                "cannot change broadcaster.listen while running: restart the broadcaster"
+            )
+        settings = config.broadcaster
+        self.hub.limits = self.hub.limits._replace(max_lag=settings.max_lag)
+        self.fanout.max_stall_seconds = settings.max_stall_seconds
+        self.viewers.max_viewers = settings.max_viewers
+        self.viewers.default_tick = settings.tick
+        self.port.max_connections = settings.max_viewers + _HTTP_CONNECTIONS
+        self.port.router.door = self._door(config)
+
+    # -- what it says of itself --------------------------------------------------------------------
+
+    def report(self) -> Report:
+        """Viewers, the message rate, the ring, the feed."""
+        ring, limits = self.hub.ring, self.hub.limits
+        count = len(self.fanout)
+        return Report(
+            status=f"{count} viewer{'' if count == 1 else 's'}",
+            addresses=self._addresses,
+            rates={"messages": self.feed.rate.per_second(trio.current_time())},
+            queues=[
+                reports.Queue("ring", len(ring), limits.ring_frames, "drop_oldest", ring.first),
+                reports.Queue(
+                    "viewers", self.worst_lag(), limits.max_lag, "drop_oldest", self.hub.dropped
+                ),
+            ],
+            links=[self.feed.link.report()],
+            details={
+                "viewers": str(count),
+                "lagging": str(self._lagging()),
+                "epoch": self.hub.epoch,
+                "seq": str(self.hub.seq),
+                "prompts": str(self._api.prompts if self._api is not None else 0),
+            },
+        )
+
+    def worst_lag(self) -> int:
+        """Messages that wait for the slowest viewer."""
+        return max((viewer.lag for viewer in self.hub.viewers), default=0)
+
+    def _lagging(self) -> int:
+        return sum(viewer.lag >= LAGGING for viewer in self.hub.viewers)
+
+    def _feed_health(self) -> Finding:
+        if not self.feed.link.connected:
+            return "critical", "no feed from the compositor", "geoosctl status; is it running?"
+        if not self.feed.filled.is_set():
+            return "warning", "the feed is being read from its oldest message", "wait a moment"
+        return "healthy", "connected", None
+
+    def _viewers_health(self) -> Finding:
+        count, lagging = len(self.fanout), self._lagging()
+        if lagging:
+            text = f"{lagging} of {count} viewers are {LAGGING} or more messages behind"
+            return "warning", text, "geoosctl viewers"
+        return "healthy", f"{count} of at most {self.viewers.max_viewers}", None
+
+    async def _list_viewers(self, _call: IncomingCall) -> Mapping[str, Any]:
+        return {
+            "viewers": [
+                {
+                    "id": viewer.id,
+                    "address": viewer.address,
+                    "since": viewer.since,
+                    "lag": viewer.lag,
+                    "dropped": viewer.dropped,
+                    "sent": viewer.sent,
+                    "channels": sorted(viewer.subscription.filter.channels),
+                    "tick": viewer.subscription.tick,
+                }
+                for viewer in self.hub.viewers
+            ]
+        }
+
+    async def _disconnect_viewer(self, call: IncomingCall) -> None:
+        id_ = call.convert(_Disconnect).id
+        if not self.viewers.disconnect(id_):
+            raise VarlinkError(varlink.NOT_FOUND, {"reason": f"cannot find viewer {id_!r}"})
+
+
+class _Insight(Collector):
+    """Metrics read from the parts when asked for: nothing is counted twice on the data path."""
+
+    def __init__(self, service: Broadcaster) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        service = self._service
+        hub, fanout, feed, port = service.hub, service.fanout, service.feed, service.port
+        counters = {
+            "broadcast_messages": ("Messages taken from the feed", feed.messages),
+            "broadcast_sends": ("send() calls to viewers", fanout.sends),
+            "broadcast_bytes": ("Bytes sent to viewers", fanout.bytes),
+            "broadcast_dropped": ("Messages that viewers missed, announced by gaps", hub.dropped),
+            "broadcast_gaps": ("Gaps announced to viewers", hub.gaps),
+            "broadcast_evictions": ("Viewers closed because they took nothing", hub.stalled),
+            "broadcast_refused": ("Viewers refused", service.viewers.refused),
+            "broadcast_http_requests": ("HTTP requests", port.requests),
+            "broadcast_connection_errors": ("Connections that ended by an error", port.errors),
+        }
+        for name, (text, value) in counters.items():
+            yield CounterMetricFamily(name, text, value=value)
+        gauges = {
+            "broadcast_clients_active": ("Viewers connected", len(fanout)),
+            "broadcast_queue_depth": (
+                "Messages that wait for the slowest viewer",
+                service.worst_lag(),
+            ),
+            "broadcast_ring_bytes": ("Bytes of frames in the ring", hub.ring.size),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(name, text, value=value)
+
+
+def _refuse_other_than_loopback(address: Address) -> None:
+    """Off loopback every call needs a token, and there are none yet."""
+    if not address.is_loopback:
+        raise ConfigError(
+            f"cannot listen on {address} (broadcaster.listen): only loopback is served; put a "
+            "reverse proxy that authenticates before it, and its origin into broadcaster.origins"
+        )
+
+
+def _url(listener: trio.SocketListener) -> str:
+    host, port, *_ = listener.socket.getsockname()
+    return f"http://{Address(host, port)}/"
+
+
+SPEC = ServiceSpec(
+    name="broadcaster",
+    summary="WebSocket, page and pictures on one port, for any number of viewers",
+    create=Broadcaster,
+)

@@ -1,0 +1,1 @@
+"""``geoosd engine``: an embedded model server for machines that have none (an optional extra)."""

@@ -1,0 +1,150 @@
+"""The HTTP side of the port: page, API, refusals."""
+
+import base64
+import json
+
+import httpx
+import pytest
+import trio
+from test_broadcaster_viewers import exchange, standing
+
+from geoosd.runtime.varlink import VarlinkServer
+from geoosd.wire import varlink as wire
+
+BRIDGE = """interface io.geoos.Bridge
+method Prompt(prompt: string) -> (message: object)
+"""
+COMPOSITOR = """interface io.geoos.Compositor
+method Render(width: ?int) -> (image: string)
+method ListThemes() -> ()
+"""
+
+
+async def fake(stand, nursery, name, description, **handlers):
+    server = VarlinkServer("fake", on_bug=lambda *_: None)
+    server.add_interface(description)
+    for method, handler in handlers.items():
+        server.add(f"{wire.interface_name(description)}.{method}", handler)
+    listener = stand.runtime.listen_unix("none", f"{name}.varlink")
+    nursery.start_soon(server.serve, listener)
+
+
+def client(stand):
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{stand.port}")
+
+
+async def test_the_page_and_its_headers(tmp_path):
+    async with standing(tmp_path) as stand, client(stand) as http:
+        page = {path for path in stand.service.port.router._routes if path.endswith(".js")}
+        for path in [*page][:3]:
+            answer = await http.get(path)
+            assert answer.headers["content-type"].startswith("text/javascript")
+            assert "'unsafe-inline'" not in answer.headers["content-security-policy"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            again = await http.get(path, headers={"if-none-match": answer.headers["etag"]})
+            assert again.status_code == 304
+            assert again.content == b""
+            head = await http.head(path)
+            assert head.headers["content-length"] == str(len(answer.content))
+
+
+async def test_refusals(tmp_path):
+    async with standing(tmp_path) as stand, client(stand) as http:
+        assert (await http.get("/nowhere")).status_code == 404
+        refused = await http.post("/healthz")
+        assert refused.status_code == 405
+        assert refused.headers["allow"] == "GET, HEAD"
+        assert (await http.get("/healthz", headers={"host": "evil.example"})).status_code == 403
+        for headers in ({"origin": "http://localhost:1"}, {"sec-fetch-site": "cross-site"}):
+            assert (await http.post("/api/prompt", json={}, headers=headers)).status_code == 403
+        declared = (
+            b"POST /api/prompt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n"
+        )
+        assert (await exchange(stand.port, declared, b"")).startswith(b"HTTP/1.1 413")
+        assert (await http.post("/api/prompt", content=b"{}")).status_code == 415
+        for body in ({}, {"prompt": ""}, {"prompt": "a", "extra": 1}):
+            assert (await http.post("/api/prompt", json=body)).status_code == 400
+        got = await exchange(
+            stand.port,
+            b"POST /api/prompt HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            b"Content-Length: 2\r\n\r\n",
+            b"{}",
+        )
+        assert got.startswith(b"HTTP/1.1 100")
+        assert b"HTTP/1.1 415" in got
+
+
+async def test_it_answers_without_the_other_daemons(tmp_path):
+    async with standing(tmp_path) as stand, client(stand) as http:
+        health = await http.get("/healthz")
+        assert health.status_code == 200
+        assert health.json()["status"] == "healthy"
+        assert "broadcast_clients_active 0.0" in (await http.get("/metrics")).text
+        for path in ("/api/status", "/api/themes", "/snapshot.png"):
+            answer = await http.get(path)
+            assert answer.status_code == 503
+            assert answer.json()["error"]["code"] == "unavailable"
+        answer = await http.post("/api/prompt", json={"prompt": "hello"})
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "unavailable"
+        assert answer.json()["error"]["message"].startswith("cannot reach")
+
+
+async def test_a_dead_feed_makes_healthz_503(tmp_path):
+    async with standing(tmp_path, feed=False) as stand, client(stand) as http:
+        assert (await http.get("/healthz")).status_code == 503
+
+
+async def test_a_prompt_runs_on_after_its_answer(tmp_path):
+    go_on, ended = trio.Event(), trio.Event()
+    asked = []
+
+    async def prompt(call):
+        asked.append(call.parameters)
+        for model in call.parameters["models"]:
+            started = {"message_type": "SessionStarted", "payload": {"session": f"s-{model}"}}
+            await call.reply({"message": started})
+        await go_on.wait()
+        ended.set()
+        return {"message": None}
+
+    async with standing(tmp_path) as stand, client(stand) as http, trio.open_nursery() as nursery:
+        await fake(stand, nursery, "bridge", BRIDGE, Prompt=prompt)
+        answer = await http.post("/api/prompt", json={"prompt": "hi", "models": ["a", "b"]})
+        assert answer.status_code == 202
+        assert answer.json() == {"sessions": ["s-a", "s-b"]}
+        assert asked == [{"prompt": "hi", "models": ["a", "b"]}]
+        go_on.set()
+        with trio.fail_after(5):
+            await ended.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_pictures_and_themes_come_from_the_compositor(tmp_path):
+    async def render(call):
+        return {
+            "image": base64.b64encode(json.dumps(call.parameters).encode()).decode(),
+            "media_type": "image/png",
+        }
+
+    async def themes(_call):
+        return {"themes": [], "current": "aurora"}
+
+    async with standing(tmp_path) as stand, client(stand) as http, trio.open_nursery() as nursery:
+        await fake(stand, nursery, "compositor", COMPOSITOR, Render=render, ListThemes=themes)
+        answer = await http.get("/snapshot.png?width=64&height=32&theme=paper")
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.json() == {"width": 64, "height": 32, "theme": "paper", "format": "png"}
+        assert (await http.get("/snapshot.jpg")).json() == {"format": "jpeg"}
+        assert (await http.get("/snapshot.jpg?width=1")).status_code == 400
+        assert (await http.get("/api/themes")).json()["current"] == "aurora"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "192.0.2.1:1"])
+async def test_it_refuses_to_listen_off_loopback(tmp_path, address):
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(Exception), flatten_subgroups=True, allow_unwrapped=True
+    ):
+        async with standing(tmp_path, f"broadcaster.listen={address}"):
+            pass

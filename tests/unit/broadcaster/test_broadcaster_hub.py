@@ -1,0 +1,177 @@
+"""The hub's edges that interleavings rarely reach; its promises stand in the property tests."""
+
+import json
+
+from geoosd.broadcaster.core import hub as hub_module
+from geoosd.broadcaster.core.hub import Hub, Limits, Scene
+from geoosd.broadcaster.core.subscription import Filter, Subscription
+from geoosd.broadcaster.core.viewer import MAX_CONTROL_BYTES, Viewer
+from geoosd.wire import messages
+from geoosd.wire.messages import (
+    After,
+    Gap,
+    Hello,
+    Message,
+    SessionProgress,
+    SessionStarted,
+    Subscribe,
+    Theme,
+    ThemeChanged,
+    TokenVisualizationUpdate,
+)
+
+TOKEN = TokenVisualizationUpdate(current_token="t", sequence_position=0)
+ALL = Subscription(Filter(), 16)
+THEME = Theme(
+    "dark", "Dark", "#000000", "#ffffff", "#888888", "#00ff00", ["#000000"] * 2, ["#ffffff"]
+)
+
+
+def made(**limits):
+    hub = Hub(Limits(**limits))
+    hub.restart(Hello("e1", 0), 0.0)
+    return hub
+
+
+def say(hub, payload, seq=None):
+    return hub.publish(Message(payload, 0.0, seq), messages.encode(payload, 0.0, seq=seq))
+
+
+def joined(hub, subscription=ALL, **welcome):
+    viewer = Viewer("v", "", 0.0, subscription)
+    hub.admit(viewer)
+    hub.welcome(viewer, welcome.get("resume"), welcome.get("scene"), 0.0)
+    return viewer
+
+
+def drain(hub, viewer):
+    got = b""
+    while (data := hub.next_bytes(viewer, 0.0)) is not None:
+        got += bytes(data)
+        hub.took(viewer, len(data))
+    return got
+
+
+def test_repeats_are_ignored_and_gaps_reach_those_who_resume():
+    hub = made()
+    assert say(hub, TOKEN, 1)
+    assert not say(hub, TOKEN, 1)
+    say(hub, Gap(2, 5, 4, "lost"))
+    say(hub, TOKEN, 6)
+    assert b'"Gap"' in drain(hub, joined(hub, resume=After("e1", 1)))
+    assert b'"Gap"' not in drain(hub, joined(hub, resume=After("e1", 6)))
+
+
+def test_models_are_known_by_session():
+    hub = made()
+    picky = joined(hub, Subscription(Filter(models=frozenset({"m1"})), 0))
+    drain(hub, picky)
+    say(hub, SessionStarted("s1", "m1"), 1)
+    say(hub, SessionStarted("s2", "m2"), 2)
+    say(hub, SessionProgress("s1", "prefill"), 3)
+    say(hub, SessionProgress("s2", "prefill"), 4)
+    say(hub, TokenVisualizationUpdate("t", 0, session="s2"), 5)
+    say(hub, TokenVisualizationUpdate("t", 0, session="s1"), 6)
+    say(hub, TOKEN, 7)
+    lane = picky.lane
+    batch = lane.take()
+    assert batch.seqs == [1, 3, 6, 7]
+
+
+def test_the_memory_of_models_is_bounded(monkeypatch):
+    monkeypatch.setattr(hub_module, "_MAX_MODELS", 2)
+    hub = made()
+    for seq in (1, 2, 3):
+        say(hub, SessionStarted(f"s{seq}", "m"), seq)
+    assert list(hub._models) == ["s2", "s3"]
+
+
+def test_a_theme_is_in_the_next_hello():
+    hub = made()
+    say(hub, ThemeChanged(THEME), 1)
+    frame = drain(hub, joined(hub, scene=Scene("e1", 1, b"")))
+    assert json.loads(frame[4:])["payload"]["theme"]["name"] == "dark"
+
+
+def test_an_old_snapshot_and_lost_controls_close_with_4000():
+    hub = made(ring_frames=2)
+    for seq in range(1, 6):
+        say(hub, TOKEN, seq)
+    viewer = joined(hub, scene=Scene("e1", 1, b"\x81\x00"))
+    assert viewer.closing
+    assert drain(hub, viewer).endswith(b"the feed has moved on; connect again")
+    slow = joined(hub)
+    for seq in range(6, 1100):
+        say(hub, SessionStarted("s"), seq)
+    assert drain(hub, slow).endswith(b"too far behind for control messages")
+    assert hub.stalled == 2
+
+
+def test_too_many_control_bytes_close_with_4000():
+    hub = made()
+    viewer = joined(hub)
+    before = viewer.control_given
+    assert hub.queue(viewer, bytes(MAX_CONTROL_BYTES)) == before
+    assert viewer.closing
+    hub.close(viewer, 1000, "")
+    hub.welcome(viewer, None, None, 0.0)
+    assert hub.queue(viewer, b"x") == before
+    assert drain(hub, viewer).endswith(b"cannot take control messages")
+    assert hub.next_bytes(viewer, 0.0) is None
+
+
+def test_gap_of_nothing_but_controls_is_none():
+    hub = made(max_lag=2)
+    viewer = joined(hub)
+    drain(hub, viewer)
+    hub.queue(viewer, b"")
+    for seq in range(1, 8):
+        say(hub, SessionStarted("s"), seq)
+    assert b'"Gap"' not in drain(hub, viewer)
+
+
+def test_subscribing_before_the_welcome_and_when_too_late():
+    hub = made(ring_frames=2)
+    viewer = Viewer("v", "", 0.0, ALL)
+    hub.subscribe(viewer, ALL.changed_by(Subscribe(tick=0)), 0.0)
+    assert viewer.subscription.tick == 0
+    late = joined(hub)
+    for seq in range(1, 6):
+        say(hub, TOKEN, seq)
+    hub.subscribe(late, ALL.changed_by(Subscribe(["tokens"])), 0.0)
+    assert b'"dropped":5' in drain(hub, late)
+    lost = joined(hub)
+    for seq in range(6, 1100):
+        say(hub, SessionStarted("s"), seq)
+    hub.subscribe(lost, ALL.changed_by(Subscribe(["tokens"])), 0.0)
+    assert lost.closing
+
+
+def test_leaving_prunes_the_group_and_restart_skips_the_closing():
+    hub = made()
+    viewer = joined(hub)
+    assert hub.groups
+    hub.end(viewer)
+    hub.leave(viewer)
+    assert not hub.groups
+    assert not hub.can_resume(viewer, None)
+    other = joined(hub)
+    for seq in range(1, 1100):
+        say(hub, SessionStarted("s"), seq)
+    assert hub.restart(Hello("e2", 5, 3), 0.0) == []
+    assert other.closing
+    assert hub.seq == 2
+
+
+def test_an_overflow_within_one_tick_is_a_gap_for_all():
+    hub = made(ring_frames=3)
+    first, second = joined(hub), joined(hub)
+    for viewer in (first, second):
+        drain(hub, viewer)
+    for seq in range(1, 10):
+        say(hub, TOKEN, seq)
+    hub.queue(second, b"\x81\x00")
+    assert b'"dropped":9' in drain(hub, second)
+    assert first.lane.take_strays() == [first]
+    assert b'"dropped":9' in drain(hub, first)
+    assert first.lag == 0
