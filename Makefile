@@ -1,0 +1,98 @@
+# Geometry OS. `make` lists the targets; docs/operations.md says more.
+#
+# Everything runs in .venv, made with PYTHON (at least 3.11) and with the versions of
+# constraints.txt. It is made anew only when pyproject.toml or constraints.txt has changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+NEEDED_MB := 2500
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INPUTS := pyproject.toml constraints.txt
+NOT_TESTS := not system and not bench and not soak
+
+.PHONY: help run test check format test-system bench soak install uninstall lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.run ## run everything in the foreground and print the page's address
+	@exec $(BIN)/geoosd up $(ARGS)
+
+test: $(VENV)/.dev ## the whole suite that needs no root
+	@$(BIN)/python -m pytest -m "$(NOT_TESTS)" $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, import contracts, docs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest --quiet tests/policy
+
+format: $(VENV)/.dev ## format, and fix what can be fixed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# pytest ends with 5 when it finds nothing to run.
+test-system: $(VENV)/.dev ## as root: the installed units in a throw-away systemd
+	@code=0; $(BIN)/python -m pytest -m system $(ARGS) || code=$$?; \
+	if [ $$code = 5 ]; then echo "no system tests yet: the systemd units are not there yet"; \
+	else exit $$code; fi
+
+bench: ## benchmarks beside peers
+	@echo "no benchmarks yet: see the status in README.md"
+
+soak: ## the long runs
+	@echo "no long runs yet: see the status in README.md"
+
+install: ## as root: /opt/geoos and the systemd units
+	@echo "cannot install: not in this version; use make run" >&2; exit 1
+
+uninstall: ## as root: remove what install put there, keep the data
+	@echo "cannot uninstall: make install is not in this version, so there is nothing to remove" >&2
+	@exit 1
+
+lock: $(VENV)/.dev ## make constraints.txt anew from pyproject.toml
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --quiet \
+		--universal --all-extras --strip-extras --python-version 3.11 --upgrade \
+		--no-emit-index-url --output-file constraints.txt
+
+clean: ## remove .venv and what the tools left behind
+	@rm -rf $(VENV) build dist reports htmlcov .coverage
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.run: $(INPUTS) | $(VENV)/.made
+	@echo "installing into $(VENV) (the first time: a few minutes)"
+	@$(PIP) -e '.[engine]'
+	@touch $@
+
+$(VENV)/.dev: $(INPUTS) | $(VENV)/.made
+	@echo "installing into $(VENV), with the tools for tests and checks"
+	@$(PIP) -e '.[engine,dev]'
+	@touch $@ $(VENV)/.run
+
+# Each prerequisite that a fresh machine may lack is named with its remedy. Debian keeps ensurepip
+# in python3-venv; without it, `python3 -m venv` leaves a broken directory behind.
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo "cannot find $(PYTHON); install it:" \
+		"sudo apt install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "cannot use $$($(PYTHON) --version): geoos needs Python 3.11 or newer; take Debian 12," \
+		"Ubuntu 24.04 or newer, or name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "cannot make $(VENV): Python's venv" \
+		"is missing; install it: sudo apt install python3-venv" >&2; exit 1; }
+	@free=$$(df -Pm . | awk 'NR == 2 { print $$4 }'); [ "$$free" -ge $(NEEDED_MB) ] || { \
+		echo "cannot make $(VENV): $$free MB free on this disk, $(NEEDED_MB) MB are needed;" \
+		"make room, or clone to another disk" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@

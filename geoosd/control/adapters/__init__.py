@@ -1,0 +1,1 @@
+"""How control asks the other daemons, and notices when one of them goes."""

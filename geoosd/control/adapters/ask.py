@@ -1,0 +1,113 @@
+"""Asking one daemon over its Varlink socket, and saying why it did not answer.
+
+A daemon that hangs costs its deadline and nothing more. What an absent daemon means for the whole
+is :mod:`geoosd.control.core.rootcause`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from geoosd.config import SYSTEM_RUNTIME_DIR
+from geoosd.control.core.lifeline import Lifeline
+from geoosd.control.core.rootcause import Absence
+from geoosd.errors import VarlinkError
+from geoosd.runtime import varlink
+
+DEADLINE = 1.0
+"""Seconds that a daemon has to say how it is."""
+
+TELL_DEADLINE = 5.0
+"""Seconds that it has to do what it is told, such as reading its configuration anew."""
+
+T = TypeVar("T")
+
+
+class Daemon:
+    """One daemon as control knows it: where it listens and what was seen of its life."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.path = path
+        self.lifeline = Lifeline()
+
+    async def ask(
+        self, method: str, kind: type[T], parameters: Mapping[str, Any] | None = None
+    ) -> T | Absence:
+        """Call a method of ``io.geoos.Daemon`` and read its reply as *kind*."""
+        try:
+            reply = await varlink.call(
+                self.path, f"io.geoos.Daemon.{method}", parameters, timeout=DEADLINE
+            )
+            return msgspec.convert(reply, kind)
+        except VarlinkError:
+            return self.absence()
+        except msgspec.ValidationError as error:
+            reason = f"cannot read its answer to {method}: {error}; it may be of another version"
+            return Absence(reason, self._restart())
+
+    async def tell(self, method: str, parameters: Mapping[str, Any]) -> VarlinkError | None:
+        """Call a method that only does something; None, or why it was not done."""
+        try:
+            await varlink.call(
+                self.path, f"io.geoos.Daemon.{method}", parameters, timeout=TELL_DEADLINE
+            )
+        except VarlinkError as error:
+            return error
+        return None
+
+    def absence(self) -> Absence:
+        """Why nobody answers, found by knocking once more."""
+        answer = _knock(self.path)
+        start = self._start()
+        if answer == "no socket":
+            return Absence(f"no socket: {self.path} does not exist", start)
+        if answer == "refused":
+            return Absence(f"refused: nobody listens on {self.path}", start)
+        if answer == "forbidden":
+            return Absence(
+                f"forbidden: control may not open {self.path}", f"ls -l {self.path.parent}"
+            )
+        if self.lifeline.gone:
+            reason = f"timed out: pid {self.lifeline.pid} has ended and no other answers yet"
+            return Absence(reason, f"geoosctl logs --unit {self.name}")
+        return Absence(f"timed out: no answer within {DEADLINE:g} s", self._restart())
+
+    @property
+    def _unit(self) -> str | None:
+        """The systemd unit, where systemd runs us."""
+        under_systemd = self.path.parent == SYSTEM_RUNTIME_DIR
+        return f"geoos-{self.name}.service" if under_systemd else None
+
+    def _start(self) -> str:
+        return f"systemctl start {self._unit}" if self._unit else f"geoosd {self.name}"
+
+    def _restart(self) -> str:
+        if self._unit:
+            return f"systemctl restart {self._unit}"
+        # In the foreground the supervisor starts anew what has ended.
+        pid = self.lifeline.pid
+        return f"kill -9 {pid}" if pid else f"geoosctl logs --unit {self.name}"
+
+
+def _knock(path: Path) -> str:
+    """What connecting to *path* says: ``no socket``, ``refused``, ``forbidden`` or ``open``."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return "no socket"
+        except ConnectionRefusedError:
+            return "refused"
+        except PermissionError:
+            return "forbidden"
+        except BlockingIOError:
+            return "open"  # its backlog is full: somebody listens, but does not accept
+    return "open"

@@ -1,0 +1,80 @@
+"""Noticing that a daemon ended: a connection that is kept, and a question once a second.
+
+When a process dies the kernel closes its end at once, while its listening socket lives on with
+whoever handed it over (systemd, ``geoosd up``): connecting alone would not tell.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+import trio
+from msgspec import Struct
+from structlog.typing import FilteringBoundLogger
+
+from geoosd.control.adapters.ask import Daemon
+from geoosd.errors import FrameTooLarge, MessageError
+from geoosd.wire import varlink as wire
+
+INTERVAL = 1.0
+"""Seconds between two questions."""
+
+RETRY = 0.25
+"""Seconds until the next try to connect."""
+
+_QUESTION = wire.encode(wire.Call("io.geoos.Daemon.GetStatus"))
+
+
+class _Seen(Struct):
+    pid: int
+    since: float
+
+
+class _Answer(Struct):
+    status: _Seen
+
+
+async def watch(daemon: Daemon, log: FilteringBoundLogger) -> None:
+    """Keep *daemon*'s lifeline up to date; runs until cancelled. Loss and return are logged."""
+    log = log.bind(unit=daemon.name)
+    while True:
+        try:
+            stream = await trio.open_unix_socket(os.fspath(daemon.path))
+        except OSError:
+            _lost(daemon, log)
+        else:
+            async with stream:
+                if await _hangs_up(daemon, stream, log):
+                    _lost(daemon, log)
+        await trio.sleep(RETRY)
+
+
+def _lost(daemon: Daemon, log: FilteringBoundLogger) -> None:
+    if daemon.lifeline.lost():
+        log.warning("daemon went away", pid=daemon.lifeline.pid)
+
+
+async def _hangs_up(daemon: Daemon, stream: trio.SocketStream, log: FilteringBoundLogger) -> bool:
+    """Ask again and again; True when the daemon hung up, False when it answered nonsense."""
+    splitter = wire.Splitter()
+    try:
+        while True:
+            await stream.send_all(_QUESTION)
+            # A hung daemon still lives: wait for its answer as long as the connection lasts.
+            messages: list[bytes] = []
+            while not messages:
+                chunk = await stream.receive_some()
+                if not chunk:
+                    return True
+                messages = splitter.receive(chunk)
+            seen = msgspec.convert(wire.decode_reply(messages[-1]).parameters, _Answer).status
+            if daemon.lifeline.saw(seen.pid, seen.since, trio.current_time()):
+                log.warning("daemon was restarted", pid=seen.pid)
+            with trio.move_on_after(INTERVAL):
+                return not await stream.receive_some(1)
+    except trio.BrokenResourceError:
+        return True
+    except (FrameTooLarge, MessageError, msgspec.ValidationError) as error:
+        log.debug("cannot watch", error=str(error))
+        return False

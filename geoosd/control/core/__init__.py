@@ -1,0 +1,1 @@
+"""Pure parts of control: merging what the daemons answer, restarts, and the root cause."""

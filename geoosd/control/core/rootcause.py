@@ -1,0 +1,307 @@
+"""From what the daemons say to one sentence: what is wrong first, and the command that mends it.
+
+The data path is bridge → compositor → broadcaster (docs/architecture.md), so a daemon that is away
+explains what its neighbours complain of: without the compositor the bridge's ingest link and the
+broadcaster's feed link are down. Rules are tried in the order of the data path; what a rule
+explains is kept among the checks, marked, and loses its own remedy to the root's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from geoosd.wire.reports import SEVERITY, Check, DaemonHealth, DaemonStatus, Verdict, worst
+
+START_ORDER: Final = ("compositor", "bridge", "broadcaster", "engine", "control")
+"""Whose absence explains the others' trouble first."""
+
+EXPLAINS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
+    "compositor": (
+        ("bridge", ("ingest", "compositor", "outbox", "link")),
+        ("broadcaster", ("feed", "compositor", "link")),
+    ),
+    "bridge": (("compositor", ("ingest", "producer")),),
+    "broadcaster": (("compositor", ("feed",)),),
+    "engine": (("bridge", ("upstream", "engine", "model")),),
+}
+"""An absent daemon, and the words that mark the checks it explains in other daemons."""
+
+SERVES: Final = {"ingest.sock": "compositor", "feed.sock": "compositor"}
+"""Who listens on the sockets that links go to."""
+
+_UPSTREAM_WORDS: Final = ("upstream", "model")
+_UPSTREAM_REMEDY: Final = "geoosd engine"
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Why a daemon does not answer, and the command that should mend it."""
+
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One daemon as control found it: it answered (``status`` and ``health``) or is ``absent``.
+
+    ``restarted_ago`` is seconds since its last restart if that is still news.
+    """
+
+    name: str
+    status: DaemonStatus | None = None
+    health: DaemonHealth | None = None
+    absent: Absence | None = None
+    restarted_ago: float | None = None
+
+
+class Judgement(Struct, frozen=True):
+    """The answer of ``GetHealth``: the worst verdict, its root cause, every check."""
+
+    status: Verdict
+    root_cause: str | None
+    remedy: str | None
+    checks: list[Check]
+
+
+@dataclass
+class _Finding:
+    """A check on its way into the judgement. ``daemon`` owns it; ``explained`` names the root."""
+
+    daemon: str
+    check: Check
+    explained: str | None = None
+
+    def shown(self) -> Check:
+        """The check as the answer holds it."""
+        check = self.check
+        summary, remedy = check.summary, check.remedy
+        if self.explained:
+            summary, remedy = f"{summary} (because {self.explained})", None
+        return Check(f"{self.daemon}: {check.name}", check.status, summary, remedy, check.since)
+
+    @property
+    def bad(self) -> bool:
+        return self.check.status in ("warning", "critical")
+
+
+@dataclass
+class _Case:
+    """Everything known, while the rules look at it."""
+
+    observations: dict[str, Observation]
+    findings: list[_Finding] = field(default_factory=list[_Finding])
+
+    def bad(self, daemon: str, words: Sequence[str]) -> list[_Finding]:
+        """The bad checks of *daemon* whose name holds one of *words*."""
+        return [
+            finding
+            for finding in self.findings
+            if finding.daemon == daemon
+            and finding.bad
+            and any(word in finding.check.name.lower() for word in words)
+        ]
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """What a rule found; ``finding`` is the check that stands for it in the list."""
+
+    text: str
+    remedy: str | None
+    finding: _Finding
+    explains: tuple[_Finding, ...] = ()
+
+
+_Rule: TypeAlias = Callable[[_Case], _Cause | None]
+
+
+def judge(observations: Sequence[Observation], now: float) -> Judgement:
+    """Health of the whole from its daemons; *now* is seconds since the epoch.
+
+    ``unknown`` without any daemon or any check; ``healthy`` only if every daemon says so.
+    """
+    case = _Case({each.name: each for each in observations})
+    for observation in observations:
+        case.findings.extend(_findings(observation, now))
+    cause = next((found for rule in _RULES if (found := rule(case)) is not None), None)
+    if cause is not None:
+        for finding in cause.explains:
+            finding.explained = cause.text.split(":", 1)[0]
+    ordered = sorted(case.findings, key=lambda each: _order(each, cause))
+    return Judgement(
+        status=worst([each.check.status for each in ordered]),
+        root_cause=cause.text if cause else None,
+        remedy=cause.remedy if cause else None,
+        checks=[each.shown() for each in ordered],
+    )
+
+
+def _order(finding: _Finding, cause: _Cause | None) -> tuple[bool, int, bool, str, str]:
+    """The root cause first, then by severity; what is explained comes after what is not."""
+    is_root = cause is not None and finding is cause.finding
+    severity = SEVERITY[finding.check.status]
+    return not is_root, -severity, bool(finding.explained), finding.daemon, finding.check.name
+
+
+def _findings(observation: Observation, now: float) -> list[_Finding]:
+    """The checks of one daemon, and what control itself found of its process and its links."""
+    name = observation.name
+    own = observation.health.checks if observation.health else []
+    found = [_Finding(name, check) for check in own]
+    found.append(_Finding(name, _process(observation, now)))
+    links = observation.status.links if observation.status else []
+    for link in links:
+        if link.state == "down" and not any(
+            link.name.lower() in check.name.lower() for check in own
+        ):
+            check = Check(f"{link.name} link", "warning", f"{link.peer} is down", None, link.since)
+            found.append(_Finding(name, check))
+    return found
+
+
+def _process(observation: Observation, now: float) -> Check:
+    """Control's own check of a daemon: does it answer, and since when."""
+    if observation.absent is not None:
+        absent = observation.absent
+        return Check("process", "critical", absent.reason, absent.remedy, now)
+    if observation.restarted_ago is not None:
+        ago = observation.restarted_ago
+        return Check(
+            "process",
+            "warning",
+            f"restarted {ago:.0f} s ago",
+            f"geoosctl logs --unit {observation.name}",
+            now - ago,
+        )
+    status, health = observation.status, observation.health
+    if status is None or health is None:
+        return Check("process", "unknown", "has not been asked yet", None, now)
+    if status.state == "starting":
+        return Check("process", "warning", f"is starting: {status.status}", None, status.since)
+    if not health.checks:
+        return Check("process", "unknown", "answers, but reports no checks", None, status.since)
+    return Check("process", "healthy", f"{status.state}, pid {status.pid}", None, status.since)
+
+
+# -- rules, in the order in which they are tried ---------------------------------------------------
+
+
+def _somebody_is_absent(case: _Case) -> _Cause | None:
+    """A daemon that does not answer explains its neighbours' complaints."""
+    absent = {name: each.absent for name, each in case.observations.items() if each.absent}
+    if not absent:
+        return None
+    first = min(absent, key=_start_order)
+    explained = [
+        finding
+        for name in absent
+        for neighbour, words in EXPLAINS.get(name, ())
+        for finding in case.bad(neighbour, words)
+    ]
+    others = sorted((name for name in absent if name != first), key=_start_order)
+    also = f", nor {'do' if others[1:] else 'does'} {', '.join(others)}" if others else ""
+    root = absent[first]
+    text = f"the {first} does not answer{also}: {root.reason}"
+    return _Cause(text, root.remedy, _process_of(case, first), tuple(explained))
+
+
+def _start_order(name: str) -> int:
+    return START_ORDER.index(name) if name in START_ORDER else len(START_ORDER)
+
+
+def _process_of(case: _Case, daemon: str) -> _Finding:
+    return next(
+        each for each in case.findings if each.daemon == daemon and each.check.name == "process"
+    )
+
+
+def _a_restart(case: _Case) -> _Cause | None:
+    """A daemon that has just come back explains links that are not up again yet."""
+    fresh = [each for each in case.observations.values() if each.restarted_ago is not None]
+    if not fresh or any(finding.check.status == "critical" for finding in case.findings):
+        return None
+    newest = min(fresh, key=lambda each: (_start_order(each.name), each.restarted_ago))
+    explained = [
+        finding
+        for neighbour, words in EXPLAINS.get(newest.name, ())
+        for finding in case.bad(neighbour, words)
+    ]
+    root = _process_of(case, newest.name)
+    text = f"the {newest.name} {root.check.summary}: it ended and was started again"
+    return _Cause(text, root.check.remedy, root, tuple(explained))
+
+
+def _a_link_is_down(case: _Case) -> _Cause | None:
+    """Both ends are there, but a connection between them is not."""
+    for name, observation in case.observations.items():
+        for link in observation.status.links if observation.status else []:
+            server = case.observations.get(SERVES.get(link.peer.rpartition("/")[2], ""))
+            found = case.bad(name, (link.name.lower(),)) if link.state == "down" else []
+            if server and found and server.restarted_ago is None:
+                text = f"the {name} has no connection to the {server.name}: {link.peer} is down"
+                remedy = f"geoosctl logs --unit {server.name}"
+                return _Cause(text, found[0].check.remedy or remedy, found[0], tuple(found[1:]))
+    return None
+
+
+def _model_loading(case: _Case) -> _Cause | None:
+    """The model server is up, but its model is not loaded yet."""
+    loading = [
+        finding
+        for daemon in ("engine", "bridge")
+        for finding in case.findings
+        if finding.daemon == daemon
+        and finding.check.status != "healthy"
+        and (_says_loading(finding.check) or _is_starting(case, finding, "engine"))
+    ]
+    if not loading:
+        return None
+    root = loading[0]
+    explained = [each for each in case.bad("bridge", _UPSTREAM_WORDS) if each is not root]
+    text = f"model loading: {root.check.summary}"
+    return _Cause(text, "geoosctl health --watch", root, tuple(explained))
+
+
+def _says_loading(check: Check) -> bool:
+    return "loading" in check.summary.lower()
+
+
+def _is_starting(case: _Case, finding: _Finding, daemon: str) -> bool:
+    status = case.observations[finding.daemon].status
+    return finding.daemon == daemon and status is not None and status.state == "starting"
+
+
+def _no_upstream(case: _Case) -> _Cause | None:
+    """No model server answers the bridge."""
+    found = case.bad("bridge", _UPSTREAM_WORDS)
+    if not found:
+        return None
+    root = max(found, key=lambda each: SEVERITY[each.check.status])
+    text = f"no upstream: {root.check.summary.removeprefix('no upstream: ')}"
+    rest = tuple(each for each in found if each is not root)
+    return _Cause(text, root.check.remedy or _UPSTREAM_REMEDY, root, rest)
+
+
+def _the_worst_check(case: _Case) -> _Cause | None:
+    """Nothing explains anything: then the worst check is where to begin."""
+    bad = [finding for finding in case.findings if finding.bad]
+    if not bad:
+        return None
+    root = max(bad, key=lambda each: (SEVERITY[each.check.status], -_start_order(each.daemon)))
+    text = f"{root.daemon}: {root.check.name}: {root.check.summary}"
+    return _Cause(text, root.check.remedy or f"geoosctl logs --unit {root.daemon}", root)
+
+
+_RULES: Final[tuple[_Rule, ...]] = (
+    _somebody_is_absent,
+    _a_link_is_down,
+    _model_loading,
+    _no_upstream,
+    _a_restart,
+    _the_worst_check,
+)

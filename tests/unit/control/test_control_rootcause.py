@@ -1,0 +1,206 @@
+"""geoosd.control.core.rootcause."""
+
+import pytest
+
+from geoosd.control.core.rootcause import Absence, Judgement, Observation, judge
+from geoosd.wire.reports import Check, DaemonHealth, DaemonStatus, Link, worst
+
+NOW = 1000.0
+
+
+def status(name, links=(), state="active"):
+    return DaemonStatus(name, state, "", 42, "0.1.0", 900.0, 1 << 20, links=list(links))
+
+
+def fine(name, *checks, links=(), state="active", restarted_ago=None):
+    found = list(checks) or [Check("self", "healthy", "works", None, 900.0)]
+    health = DaemonHealth(worst([each.status for each in found]), found)
+    return Observation(name, status(name, links, state), health, restarted_ago=restarted_ago)
+
+
+def gone(name, reason="refused: nobody listens"):
+    return Observation(name, absent=Absence(reason, f"geoosd {name}"))
+
+
+def bad(name, summary="is down", remedy="mend it", verdict="critical"):
+    return Check(name, verdict, summary, remedy, 950.0)
+
+
+def link(name, peer, state="down"):
+    return Link(name, peer, state, 950.0)
+
+
+def names(judgement: Judgement) -> list[str]:
+    return [check.name for check in judgement.checks]
+
+
+def test_nothing_known_is_unknown():
+    assert judge([], NOW) == Judgement("unknown", None, None, [])
+    asked = judge([Observation("bridge")], NOW)
+    assert asked.status == "unknown"
+    assert asked.root_cause is None
+
+
+def test_everything_healthy_is_healthy():
+    found = judge([fine("bridge"), fine("compositor")], NOW)
+    assert (found.status, found.root_cause, found.remedy) == ("healthy", None, None)
+    assert "bridge: process" in names(found)
+    assert "compositor: self" in names(found)
+
+
+def test_a_daemon_without_checks_is_not_called_healthy():
+    found = judge([Observation("bridge", status("bridge"), DaemonHealth("unknown", []))], NOW)
+    assert found.status == "unknown"
+    assert found.checks[0].summary == "answers, but reports no checks"
+
+
+def test_an_absent_compositor_explains_its_neighbours():
+    found = judge(
+        [
+            fine(
+                "bridge",
+                bad("ingest link"),
+                bad("outbox", "fills", verdict="warning"),
+                bad("disk", "is full"),
+            ),
+            gone("compositor"),
+            fine("broadcaster", bad("feed link")),
+        ],
+        NOW,
+    )
+    assert found.status == "critical"
+    assert found.root_cause == "the compositor does not answer: refused: nobody listens"
+    assert found.remedy == "geoosd compositor"
+    assert names(found)[0] == "compositor: process"
+    checks = {check.name: check for check in found.checks}
+    for name in ("bridge: ingest link", "bridge: outbox", "broadcaster: feed link"):
+        assert checks[name].summary.endswith("(because the compositor does not answer)")
+        assert checks[name].remedy is None
+    assert checks["bridge: disk"].remedy == "mend it"
+    assert names(found).index("bridge: disk") < names(found).index("bridge: ingest link")
+
+
+def test_of_several_absent_the_one_that_explains_most_comes_first():
+    found = judge([gone("broadcaster"), gone("stranger"), gone("bridge"), gone("compositor")], NOW)
+    assert found.root_cause is not None
+    assert found.root_cause.startswith(
+        "the compositor does not answer, nor do bridge, broadcaster, stranger: refused"
+    )
+
+
+def test_an_absent_engine_explains_that_there_is_no_upstream():
+    found = judge([fine("bridge", bad("upstream")), gone("engine")], NOW)
+    assert found.root_cause is not None
+    assert found.root_cause.startswith("the engine does not answer")
+    assert "because the engine" in {c.name: c.summary for c in found.checks}["bridge: upstream"]
+
+
+def test_a_link_that_is_down_between_two_that_live():
+    found = judge(
+        [fine("bridge", links=[link("ingest", "/run/geoos/ingest.sock")]), fine("compositor")], NOW
+    )
+    assert found.status == "warning"
+    assert found.root_cause == (
+        "the bridge has no connection to the compositor: /run/geoos/ingest.sock is down"
+    )
+    assert found.remedy == "geoosctl logs --unit compositor"
+    assert names(found)[0] == "bridge: ingest link"
+
+
+def test_the_daemons_own_check_of_a_link_is_not_doubled():
+    found = judge(
+        [
+            fine("bridge", bad("ingest"), links=[link("ingest", "/x/ingest.sock")]),
+            fine("compositor"),
+        ],
+        NOW,
+    )
+    assert names(found).count("bridge: ingest") == 1
+    assert "bridge: ingest link" not in names(found)
+    assert found.remedy == "mend it"
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        [link("ingest", "/x/ingest.sock", "connected")],
+        [link("redis", "10.0.0.1:6379")],
+    ],
+)
+def test_links_that_say_nothing_of_a_daemon_of_ours(links):
+    found = judge([fine("bridge", links=links), fine("compositor")], NOW)
+    assert found.root_cause is None or "has no connection" not in found.root_cause
+
+
+def test_a_model_that_loads_is_said_before_the_missing_upstream():
+    found = judge(
+        [
+            fine("bridge", bad("upstream", "no server is ready")),
+            fine("engine", bad("model", "Loading gemma", verdict="warning")),
+        ],
+        NOW,
+    )
+    assert found.root_cause == "model loading: Loading gemma"
+    assert found.remedy == "geoosctl health --watch"
+    assert names(found)[0] == "engine: model"
+
+
+def test_an_engine_that_starts_is_a_model_that_loads():
+    found = judge([fine("bridge"), fine("engine", state="starting")], NOW)
+    assert found.status == "warning"
+    assert found.root_cause == "model loading: is starting: "
+
+
+def test_another_daemon_that_starts_is_no_model():
+    found = judge([fine("bridge", state="starting"), fine("compositor")], NOW)
+    assert found.root_cause == "bridge: process: is starting: "
+
+
+def test_no_upstream():
+    found = judge(
+        [
+            fine(
+                "bridge",
+                bad("model", verdict="warning"),
+                bad("upstream", "nothing answers on 1234", None),
+            )
+        ],
+        NOW,
+    )
+    assert found.root_cause == "no upstream: nothing answers on 1234"
+    assert found.remedy == "geoosd engine"
+    assert judge([fine("bridge", bad("upstream"))], NOW).remedy == "mend it"
+
+
+def test_a_recent_restart_is_a_warning_and_explains_what_is_not_up_again():
+    found = judge(
+        [
+            fine("bridge", links=[link("ingest", "/x/ingest.sock")]),
+            fine("compositor", restarted_ago=12.2),
+            fine("broadcaster", restarted_ago=3.0),
+        ],
+        NOW,
+    )
+    assert found.status == "warning"
+    assert found.root_cause == ("the compositor restarted 12 s ago: it ended and was started again")
+    assert found.remedy == "geoosctl logs --unit compositor"
+    explained = {check.name: check.summary for check in found.checks}["bridge: ingest link"]
+    assert explained.endswith("(because the compositor restarted 12 s ago)")
+
+
+def test_a_restart_does_not_hide_what_is_critical():
+    found = judge([fine("bridge", restarted_ago=1.0), fine("compositor", bad("gpu"))], NOW)
+    assert found.root_cause == "compositor: gpu: is down"
+
+
+def test_the_worst_check_where_nothing_explains_anything():
+    found = judge(
+        [
+            fine("broadcaster", bad("queue", "is full", None, "warning")),
+            fine("control", bad("clock", "stepped", verdict="warning")),
+        ],
+        NOW,
+    )
+    assert found.status == "warning"
+    assert found.root_cause == "broadcaster: queue: is full"
+    assert found.remedy == "geoosctl logs --unit broadcaster"

@@ -1,0 +1,157 @@
+"""geoosd.runtime.sockets: activation by name in a real process, stale files, taken ports."""
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geoosd.config import Address
+from geoosd.errors import StartError
+from geoosd.runtime import sockets
+
+ACTIVATED = """
+import json, os, sys
+count, names, pid = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+for target in range(count):
+    os.dup2(int(sys.argv[4 + target]), 3 + target)
+os.environ.update(LISTEN_FDS=str(count), LISTEN_FDNAMES=names)
+os.environ["LISTEN_PID"] = str(os.getpid()) if pid == "mine" else pid
+from geoosd.runtime.sockets import take_listen_fds
+taken = take_listen_fds()
+print(json.dumps({
+    "taken": {name: [sock.getsockname() for sock in socks] for name, socks in taken.items()},
+    "inheritable": [sock.get_inheritable() for socks in taken.values() for sock in socks],
+    "left": [name for name in os.environ if name.startswith("LISTEN_")],
+    "again": take_listen_fds() != {},
+}))
+"""
+
+
+def activate(names, files, pid="mine"):
+    """Start a process with *files* as its descriptors from 3 on; what it made of them."""
+    # Numbers above those that the child gives out, so that dup2 overwrites none of them.
+    given = [os.dup2(file.fileno(), 200 + index) for index, file in enumerate(files)]
+    arguments = [str(len(given)), names, pid, *map(str, given)]
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", ACTIVATED, *arguments],
+            pass_fds=given,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+    finally:
+        for fd in given:
+            os.close(fd)
+    return json.loads(answer.stdout)
+
+
+@pytest.fixture
+def listeners(tmp_path):
+    made = [sockets.bind_unix(tmp_path / name) for name in ("feed", "varlink", "second")]
+    yield made
+    for each in made:
+        each.close()
+
+
+def test_sockets_are_taken_by_name_whatever_their_order(listeners, tmp_path):
+    feed, varlink, second = listeners
+    with Path(os.devnull).open() as no_socket:
+        answer = activate("varlink:feed:other:varlink", [varlink, feed, no_socket, second])
+    assert answer == {
+        "taken": {
+            "varlink": [str(tmp_path / "varlink"), str(tmp_path / "second")],
+            "feed": [str(tmp_path / "feed")],
+        },
+        "inheritable": [False] * 3,
+        "left": [],
+        "again": False,
+    }
+
+
+def test_what_has_no_name_is_unknown(listeners, tmp_path):
+    answer = activate("", listeners[:1])
+    assert answer["taken"] == {"unknown": [str(tmp_path / "feed")]}
+
+
+def test_what_is_for_another_process_is_left_alone(listeners):
+    answer = activate("feed", listeners[:1], pid="1")
+    assert answer["taken"] == {}
+    assert answer["left"] == []
+
+
+def test_without_activation_there_is_nothing(monkeypatch):
+    monkeypatch.delenv("LISTEN_PID", raising=False)
+    assert sockets.take_listen_fds() == {}
+
+
+# -- Unix ------------------------------------------------------------------------------------------
+
+
+def test_a_socket_is_for_us_and_our_group(tmp_path):
+    path = tmp_path / "a.sock"
+    with sockets.bind_unix(path), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_a_dead_predecessors_file_is_replaced(tmp_path):
+    path = tmp_path / "a.sock"
+    sockets.bind_unix(path).close()
+    assert path.is_socket()
+    with sockets.bind_unix(path), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        assert client.getpeername() == str(path)
+
+
+def test_a_living_listener_is_respected(tmp_path):
+    path = tmp_path / "a.sock"
+    with sockets.bind_unix(path), pytest.raises(StartError, match="somebody does already"):
+        sockets.bind_unix(path)
+    assert path.is_socket()
+
+
+def test_a_file_that_is_no_socket_is_never_removed(tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("keep me")
+    with pytest.raises(StartError, match="cannot listen on"):
+        sockets.bind_unix(path)
+    assert path.read_text() == "keep me"
+
+
+def test_a_directory_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(StartError, match="No such file or directory"):
+        sockets.bind_unix(tmp_path / "no" / "a.sock")
+
+
+# -- TCP -------------------------------------------------------------------------------------------
+
+
+async def test_a_port_of_the_kernels_choice():
+    (listener,) = await sockets.bind_tcp(Address("127.0.0.1", 0), "bridge.listen")
+    async with listener:
+        assert listener.socket.getsockname()[1] > 0
+
+
+async def test_a_taken_port_is_named_with_its_holder_and_its_key():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = rf"127\.0\.0\.1:{port}: .* \(pid {os.getpid()}\).*--set broadcaster\.listen="
+        with pytest.raises(StartError, match=said):
+            await sockets.bind_tcp(Address("127.0.0.1", port), "broadcaster.listen")
+
+
+async def test_an_address_that_is_not_ours_is_said():
+    with pytest.raises(StartError, match=r"cannot listen on 192\.0\.2\.1:9 \(bridge\.listen\)"):
+        await sockets.bind_tcp(Address("192.0.2.1", 9), "bridge.listen")
+
+
+def test_a_free_port_has_no_holder():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert sockets.port_holder(port) is None
