@@ -1,4 +1,4 @@
-"""``geoosd``: ``geoosd up`` runs everything in the foreground; ``geoosd DAEMON`` runs one daemon."""
+"""``geoosd up`` runs everything in the foreground; ``geoosd DAEMON`` runs one daemon."""
 
 from __future__ import annotations
 

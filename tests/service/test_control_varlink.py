@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import trio
 import varlink as independent
 from test_control_service import control
-
-import trio
 
 
 def _ask(address: str) -> tuple[list[str], str, list[str]]:

@@ -1,4 +1,4 @@
-"""Supervised children: readiness, sockets by name, restarts, exit 78, silence, the end of a parent."""
+"""Supervised children: readiness, sockets by name, restarts, exit 78, silence, orphans."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def child_of(tmp_path, notes, source, **sockets):
 
 async def until(condition, seconds=10.0):
     with trio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 
@@ -175,7 +175,7 @@ code = "import os, time; open({str(pid_file)!r} + '.tmp', 'w').write(str(os.getp
 spec = supervisor.ChildSpec("c", [{sys.executable!r}, "-c", code], Path({str(tmp_path / "n")!r}))
 trio.run(supervisor.Child(spec, quiet).run)
 """
-    parent = subprocess.Popen([sys.executable, "-c", program])
+    parent = subprocess.Popen([sys.executable, "-c", program])  # noqa: ASYNC220
     try:
         await until(pid_file.exists)
     finally:

@@ -173,7 +173,7 @@ class UpstreamConnection:
             if not data and not self.heard:
                 raise self._broken("it hung up")
             self.heard = True
-            self._h11.receive_data(data)
+            self._h11.receive_data(bytes(data))
             event = self._parse()
         return event
 

@@ -8,7 +8,7 @@ The server that accepts connections is :mod:`.http_server`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -345,6 +345,6 @@ class Connection:
                 taken += len(data)
 
 
-def _announced(headers: h11.Headers) -> int:
+def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """The Content-Length, which h11 has verified; 0 without."""
     return int(first(headers, b"content-length") or 0)

@@ -7,14 +7,24 @@ the server behind it. Used by :mod:`.proxy`, :mod:`.http_client`; the server is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
-
-import h11
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 """Header fields in order, names as sent."""
+
+Parsed: TypeAlias = Iterable[tuple[bytes, bytes]]
+"""Header fields as h11 gives them: names in lowercase."""
+
+
+class ParsedHead(Protocol):
+    """The headers of an h11 event: iterated in lowercase, with the names as sent beside."""
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]: ...
+
+    def raw_items(self) -> Fields: ...
+
 
 _HOP_BY_HOP: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade")
@@ -23,29 +33,29 @@ _NEVER_DROPPED: Final = frozenset((b"host", b"content-length"))
 """A ``Connection`` header that names these would break the framing or the routing."""
 
 
-def end_to_end(headers: h11.Headers, drop: Iterable[bytes] = ()) -> Fields:
+def end_to_end(headers: ParsedHead, drop: Iterable[bytes] = ()) -> Fields:
     """The fields that go on: without the hop-by-hop ones, those that ``Connection`` names, and
     *drop* (lowercase names)."""
     unwanted = {*_HOP_BY_HOP, *(_tokens(headers, b"connection") - _NEVER_DROPPED), *drop}
     return [(name, value) for name, value in headers.raw_items() if name.lower() not in unwanted]
 
 
-def first(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+def first(headers: Parsed, wanted: bytes) -> bytes | None:
     """The first value of a field (lowercase name) of an h11 head; None where there is none."""
     return next((value for name, value in headers if name == wanted), None)
 
 
-def is_chunked(headers: h11.Headers) -> bool:
+def is_chunked(headers: Parsed) -> bool:
     """Whether the message came in chunks of no announced length."""
     return b"chunked" in _tokens(headers, b"transfer-encoding")
 
 
-def takes_trailers(headers: h11.Headers) -> bool:
+def takes_trailers(headers: Parsed) -> bool:
     """Whether the client says that it reads trailers (RFC 9110 §10.1.4)."""
     return b"trailers" in _tokens(headers, b"te")
 
 
-def _tokens(headers: h11.Headers, wanted: bytes) -> set[bytes]:
+def _tokens(headers: Parsed, wanted: bytes) -> set[bytes]:
     """The comma-separated tokens of a field, in lowercase."""
     return {
         token.strip().lower()
