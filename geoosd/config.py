@@ -125,6 +125,24 @@ class RawConfig(Struct, forbid_unknown_fields=True):
     log: RawLog = field(default_factory=RawLog)
 
 
+NOT_YET = (
+    "bridge.enrich",
+    "bridge.cache",
+    "bridge.retention_days",
+    "bridge.retention_mb",
+    "bridge.upstream.rate",
+    "compositor.adapter",
+    "compositor.fps",
+    "broadcaster.workers",
+    "control.structure_root",
+    "control.structure_interval",
+    "control.structure_in_health",
+    "control.alerts",
+    "control.webhook",
+)
+"""Keys whose work is not in this version: anything but their default is refused."""
+
+
 # -- resolved --------------------------------------------------------------------------------------
 
 
@@ -287,6 +305,7 @@ def _nearest(path: str, name: str) -> str | None:
 
 def resolve(raw: RawConfig, source: Path | None = None, where: str = "the configuration") -> Config:
     """Turn texts into addresses and upstreams. Raises :class:`ConfigError` that names the key."""
+    _refuse_what_is_not_there_yet(raw, where)
     upstreams: list[Upstream] = []
     seen: set[str] = set()
     for index, item in enumerate(raw.bridge.upstream):
@@ -320,6 +339,28 @@ def resolve(raw: RawConfig, source: Path | None = None, where: str = "the config
         upstreams=tuple(upstreams),
         source=source,
     )
+
+
+def _refuse_what_is_not_there_yet(raw: RawConfig, where: str) -> None:
+    """A key that would have no effect is refused rather than taken and ignored."""
+    for key in NOT_YET:
+        section, _, name = key.removeprefix("bridge.upstream.").rpartition(".")
+        structs = [getattr(raw, section)] if section else raw.bridge.upstream
+        for struct in structs:
+            default = getattr(type(struct)(**_required(struct)), name)
+            if getattr(struct, name) != default:
+                raise ConfigError(
+                    f"cannot use {where}: {key} is not in this version; leave it at its default"
+                )
+
+
+def _required(struct: Struct) -> dict[str, Any]:
+    """The fields that have no default, so that one of the same kind can be made."""
+    return {
+        each.name: getattr(struct, each.name)
+        for each in msgspec.structs.fields(struct)
+        if each.required
+    }
 
 
 def _address(text: str, key: str, where: str) -> Address:

@@ -66,8 +66,7 @@ class Bridge:
         self._runtime = runtime
         self._log = runtime.log
         config = runtime.config
-        # Numbers from the clock: a bridge that starts anew must not repeat those of the one before.
-        self._outbox = Outbox(config.bridge.outbox, first=int(runtime.now() * 1e6))
+        self._outbox = Outbox(config.bridge.outbox)
         self._ingest = Ingest(
             self._outbox, runtime.paths.socket("ingest.sock"), log=runtime.log, now=runtime.now
         )

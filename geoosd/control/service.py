@@ -102,6 +102,8 @@ class Control:
             for daemon in self._daemons.values():
                 nursery.start_soon(watch, daemon, self._runtime.log)
             self._watching_since = time.time()
+            if self._runtime.crashed_before:
+                self._daemons["control"].lifeline.returned(trio.current_time())
             task_status.started()
             await self._runtime.draining.wait()
             nursery.cancel_scope.cancel()

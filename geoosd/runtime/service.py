@@ -15,13 +15,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 import trio
 from structlog.typing import FilteringBoundLogger
 
@@ -29,14 +27,12 @@ from geoosd import __version__, config
 from geoosd.config import Address, Config, Paths
 from geoosd.errors import EX_CONFIG, EX_SOFTWARE, EX_USAGE, ConfigError, StartError
 from geoosd.runtime import logs, metrics, sockets
+from geoosd.runtime.daemon import DaemonInterface
 from geoosd.runtime.health import HealthRegistry
 from geoosd.runtime.notify import Notifier
-from geoosd.runtime.varlink import IncomingCall, VarlinkServer, invalid_argument
+from geoosd.runtime.varlink import VarlinkServer
 from geoosd.runtime.watchdog import ErrorBudget, feed_watchdog
 from geoosd.wire import reports
-from geoosd.wire import varlink as wire
-
-_INTERFACE = "io.geoos.Daemon"
 
 
 @dataclass
@@ -111,6 +107,7 @@ class Runtime:
         self.varlink = VarlinkServer(f"geoos {name}", on_bug=self.budget.spend)
         self.draining = trio.Event()
         self.state: reports.State = "starting"
+        self.crashed_before = False
         self.since = time.time()
         self.status_text = "starting"
         self.reload: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
@@ -134,6 +131,18 @@ class Runtime:
         except OSError as error:
             raise StartError(f"cannot make {path}: {error.strerror}") from None
         return path
+
+    @contextlib.contextmanager
+    def marked(self) -> Iterator[None]:
+        """Leave a mark while running, and note in ``crashed_before`` whether one was left there."""
+        mark = self.state_dir / "running"
+        self.crashed_before = mark.exists()
+        with contextlib.suppress(OSError):  # a full disk must not keep us from running
+            mark.write_text(f"{os.getpid()}\n", encoding="ascii")
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
 
     def listen_unix(self, fd_name: str, file_name: str) -> trio.SocketListener:
         """The socket handed over as *fd_name*, else *file_name* bound in the runtime directory."""
@@ -180,35 +189,49 @@ async def serve(
     anew.
     """
     service = spec.create(runtime)
-    daemon = _DaemonInterface(runtime, service, reload_config or (lambda: runtime.config))
+    daemon = DaemonInterface(runtime, service, reload_config or (lambda: runtime.config))
     daemon.register()
     runtime.reload = daemon.reload
     try:
         socket_name = runtime.paths.varlink(spec.name).name
         listener = runtime.listen_unix("varlink", socket_name)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(runtime.varlink.serve, listener)
-            nursery.start_soon(feed_watchdog, runtime.notifier)
-            nursery.start_soon(_end_with_budget, runtime.budget)
-            finished = await nursery.start(_run_service, service, runtime)
-            runtime.state = "active"
-            runtime.since = time.time()
-            if runtime.status_text == "starting":
-                runtime.status_text = "active"
-            runtime.notifier.ready(runtime.status_text)
-            runtime.log.info("ready", pid=os.getpid(), version=__version__)
-            task_status.started()
-            await runtime.draining.wait()
-            runtime.state = "draining"
-            runtime.notifier.stopping()
-            with trio.move_on_after(spec.drain_seconds) as deadline:
-                await finished.wait()
-            if deadline.cancelled_caught:
-                runtime.log.warning("drain deadline passed", seconds=spec.drain_seconds)
-            nursery.cancel_scope.cancel()
+        with runtime.marked():
+            if runtime.crashed_before:
+                runtime.log.warning("the last run did not end as it should")
+            await _serve_until_drained(spec, service, runtime, listener, task_status)
     finally:
         runtime.close()
     runtime.log.info("stopped")
+
+
+async def _serve_until_drained(
+    spec: ServiceSpec,
+    service: Service,
+    runtime: Runtime,
+    listener: trio.SocketListener,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """Start, say READY=1, wait to be asked to stop, drain."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(runtime.varlink.serve, listener)
+        nursery.start_soon(feed_watchdog, runtime.notifier)
+        nursery.start_soon(_end_with_budget, runtime.budget)
+        finished = await nursery.start(_run_service, service, runtime)
+        runtime.state = "active"
+        runtime.since = time.time()
+        if runtime.status_text == "starting":
+            runtime.status_text = "active"
+        runtime.notifier.ready(runtime.status_text)
+        runtime.log.info("ready", pid=os.getpid(), version=__version__)
+        task_status.started()
+        await runtime.draining.wait()
+        runtime.state = "draining"
+        runtime.notifier.stopping()
+        with trio.move_on_after(spec.drain_seconds) as deadline:
+            await finished.wait()
+        if deadline.cancelled_caught:
+            runtime.log.warning("drain deadline passed", seconds=spec.drain_seconds)
+        nursery.cancel_scope.cancel()
 
 
 async def _run_service(
@@ -227,108 +250,6 @@ async def _run_service(
 async def _end_with_budget(budget: ErrorBudget) -> None:
     await budget.exhausted.wait()
     raise RuntimeError("too many bugs in a short while; starting afresh")
-
-
-class _DaemonInterface:
-    """``io.geoos.Daemon``: what every daemon answers about itself."""
-
-    def __init__(
-        self, runtime: Runtime, service: Service, reload_config: Callable[[], Config]
-    ) -> None:
-        self._runtime = runtime
-        self._service = service
-        self._load = reload_config
-        self._reloading = trio.Lock()
-
-    def register(self) -> None:
-        server = self._runtime.varlink
-        server.add_interface(wire.interface(_INTERFACE))
-        server.add(f"{_INTERFACE}.GetStatus", self._get_status)
-        server.add(f"{_INTERFACE}.GetHealth", self._get_health)
-        server.add(f"{_INTERFACE}.GetMetrics", self._get_metrics)
-        server.add(f"{_INTERFACE}.GetLogs", self._get_logs)
-        server.add(f"{_INTERFACE}.Reload", self._reload, "admin")
-        server.add(f"{_INTERFACE}.SetLogLevel", self._set_log_level, "admin")
-
-    async def _get_status(self, _call: IncomingCall) -> Mapping[str, Any]:
-        runtime, report = self._runtime, self._service.report()
-        status = reports.DaemonStatus(
-            name=runtime.name,
-            state=runtime.state,
-            status=report.status or runtime.status_text,
-            pid=os.getpid(),
-            version=__version__,
-            since=runtime.since,
-            memory_bytes=metrics.resident_bytes(),
-            addresses=report.addresses,
-            rates=report.rates,
-            queues=report.queues,
-            links=report.links,
-            requests=report.requests,
-            details=report.details,
-        )
-        return {"status": msgspec.to_builtins(status)}
-
-    async def _get_health(self, _call: IncomingCall) -> Mapping[str, Any]:
-        health: dict[str, Any] = msgspec.to_builtins(self._runtime.health.report())
-        return health
-
-    async def _get_metrics(self, _call: IncomingCall) -> Mapping[str, Any]:
-        return {"text": metrics.exposition(self._runtime.registry)}
-
-    async def _get_logs(self, call: IncomingCall) -> Mapping[str, Any] | None:
-        query = call.convert(reports.LogQuery)
-        ring = self._runtime.logs.ring
-        least = reports.LEVELS.index(query.level or "debug")
-
-        def wanted(record: reports.Record) -> bool:
-            return reports.LEVELS.index(record.level) >= least and query.session in (
-                None,
-                record.session,
-            )
-
-        records, position = ring.newest(100 if query.lines is None else query.lines, wanted)
-        for record in records:
-            await call.reply({"record": msgspec.to_builtins(record)})
-        if query.follow:
-            async with aclosing(ring.follow(position)) as following:
-                async for record in following:
-                    if wanted(record):
-                        await call.reply({"record": msgspec.to_builtins(record)})
-        return {"record": None}
-
-    async def _reload(self, _call: IncomingCall) -> None:
-        try:
-            await self.reload()
-        except ConfigError as error:
-            raise invalid_argument(str(error)) from None
-
-    async def reload(self) -> None:
-        """Load, verify, swap. Raises :class:`ConfigError`; then the old configuration stays."""
-        runtime = self._runtime
-        async with self._reloading:
-            runtime.notifier.reloading()
-            runtime.state = "reloading"
-            try:
-                fresh = await trio.to_thread.run_sync(self._load)
-                await self._service.reload(fresh)
-            except ConfigError as error:
-                runtime.log.error("reload refused", error=str(error))
-                raise
-            else:
-                runtime.config = fresh
-                runtime.logs.set_level(fresh.log.level)
-                runtime.log.info("reloaded")
-            finally:
-                runtime.state = "active"
-                runtime.notifier.ready(runtime.status_text)
-
-    async def _set_log_level(self, call: IncomingCall) -> Mapping[str, Any]:
-        class Parameters(msgspec.Struct, forbid_unknown_fields=True):
-            level: reports.Level
-
-        level = call.convert(Parameters).level
-        return {"previous": self._runtime.logs.set_level(level)}
 
 
 # -- the process -----------------------------------------------------------------------------------

@@ -121,10 +121,14 @@ class Child:
                 with trio.move_on_after(_LAST_WORDS_SECONDS):
                     await output_ended.wait()
                 nursery.cancel_scope.cancel()
+        except BaseException:
+            process.kill()  # cancelled: nobody would stop it any more
+            raise
         finally:
             os.close(pidfd)
             self._process = None
-        return process.wait()
+            code = process.wait()
+        return code
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         """Start the process from this very thread: its death signal follows the thread."""

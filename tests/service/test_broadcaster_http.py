@@ -87,7 +87,7 @@ async def test_it_answers_without_the_other_daemons(tmp_path):
         answer = await http.post("/api/prompt", json={"prompt": "hello"})
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "unavailable"
-        assert answer.json()["error"]["message"].startswith("cannot reach")
+        assert answer.json()["error"]["message"].startswith("cannot ask the bridge")
 
 
 async def test_a_dead_feed_makes_healthz_503(tmp_path):

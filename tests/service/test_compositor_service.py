@@ -364,7 +364,7 @@ async def test_a_snapshot_holds_cells_sessions_and_tokens(world):
     assert snapshot.tokens[0].cell == 7
     district, cell, weight = struct.unpack("<IIf", base64.b64decode(snapshot.cells))
     assert (district, cell) == (1, 7)
-    assert weight == pytest.approx(0.75, rel=0.2)
+    assert weight == pytest.approx(1.0, rel=0.01)
     assert snapshot.districts[0].model == "m"
 
 

@@ -265,3 +265,23 @@ async def test_a_port_that_is_taken_is_named(runtime):
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=rf"{port}.*pid.*bridge\.listen"):
             await runtime.listen_tcp(config.Address("127.0.0.1", port), "bridge.listen")
+
+
+async def test_a_run_that_did_not_end_as_it_should_is_noticed(spec, runtime, tmp_path):
+    mark = runtime.state_dir / "running"
+
+    async def live(each):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(service.serve, spec, each)
+            assert mark.exists()
+            each.draining.set()
+
+    await live(runtime)
+    assert not runtime.crashed_before
+    assert not mark.exists()
+    mark.write_text("1\n")
+    with logs.unconfigured("bridge") as book:
+        second = service.Runtime("bridge", runtime.config, runtime.paths, log_book=book)
+        await live(second)
+    assert second.crashed_before
+    assert not mark.exists()

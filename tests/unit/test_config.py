@@ -52,7 +52,6 @@ def test_a_whole_file_is_resolved(write):
         kind = "lmstudio"
         models = ["a", "b"]
         api_key_credential = "desk-key"
-        rate = 2.5
         timeout = 30
         [[bridge.upstream]]
         id = "cloud"
@@ -72,7 +71,6 @@ def test_a_whole_file_is_resolved(write):
         kind="lmstudio",
         models=("a", "b"),
         api_key_credential="desk-key",
-        rate=2.5,
         timeout=30.0,
     )
     assert (cloud.url, cloud.kind, cloud.max_concurrency) == ("https://example.org/api", "auto", 4)
@@ -85,17 +83,17 @@ def test_overrides_are_toml_or_a_bare_word(write):
             "broadcaster.tick=100",
             "log.level=warning",
             ' bridge.system_prompt = "be brief"',
-            "bridge.cache=true",
+            "bridge.outbox=7",
             "broadcaster.listen=127.0.0.1:0",
-            "control.webhook=a=b",
+            "compositor.legacy_socket=a=b",
         ],
     )
     assert loaded.broadcaster.tick == 100
     assert loaded.log.level == "warning"
     assert loaded.bridge.system_prompt == "be brief"
-    assert loaded.bridge.cache is True
+    assert loaded.bridge.outbox == 7
     assert loaded.broadcaster_listen == Address("127.0.0.1", 0)
-    assert loaded.control.webhook == "a=b"
+    assert loaded.compositor.legacy_socket == "a=b"
 
 
 def test_the_file_is_the_named_one_else_the_environments_else_the_systems(
@@ -266,3 +264,21 @@ def test_a_client_finds_the_control_socket(monkeypatch, tmp_path):
     assert config.control_socket(None, told) == Path("/mine/control.sock")
     monkeypatch.setenv("GEOOS_RUNTIME_DIR", "/process")
     assert config.control_socket() == Path("/process/control.sock")
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("bridge.cache=true", "bridge.cache"),
+        ("bridge.enrich=true", "bridge.enrich"),
+        ("bridge.upstream=[{id='a', url='http://a', rate=2.0}]", "bridge.upstream.rate"),
+        ("broadcaster.workers=2", "broadcaster.workers"),
+        ("control.structure_root='/x'", "control.structure_root"),
+        ("control.structure_in_health=true", "control.structure_in_health"),
+        ("compositor.fps=60", "compositor.fps"),
+        ("control.webhook='http://x'", "control.webhook"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(override, key):
+    with pytest.raises(ConfigError, match=f"{key} is not in this version"):
+        config.load(None, [override])

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from geoosctl import output
 from geoosctl.cli import VerbGroup, settings
-from geoosd.config import Config, RawConfig, RawUpstream, load
+from geoosd.config import NOT_YET, Config, RawConfig, RawUpstream, load
 from geoosd.errors import EX_CONFIG, ConfigError
 
 ABOUT: Final[dict[str, str]] = {
@@ -76,7 +76,6 @@ _SAMPLE_UPSTREAM: Final = {
     "id": "desk",
     "url": "http://127.0.0.1:1234",
     "api_key_credential": "desk-api-key",
-    "rate": 2.0,
 }
 """Values of the sample for keys whose default is nothing."""
 
@@ -173,12 +172,14 @@ def _upstream_example() -> Iterator[str]:
     yield "#[[bridge.upstream]]"
     sample: Struct = RawUpstream(**_SAMPLE_UPSTREAM)  # type: ignore[arg-type]
     for key in sample.__struct_fields__:
-        yield from _comment(f"bridge.upstream.{key}")
-        yield f"#{key} = {toml(getattr(sample, key))}"
+        if f"bridge.upstream.{key}" not in NOT_YET:
+            yield from _comment(f"bridge.upstream.{key}")
+            yield f"#{key} = {toml(getattr(sample, key))}"
 
 
 def _comment(key: str) -> list[str]:
-    return [f"# {line}" for line in ABOUT[key].splitlines()]
+    lines = [f"# {line}" for line in ABOUT[key].splitlines()]
+    return [*lines, "# (Not in this version: leave it as it is.)"] if key in NOT_YET else lines
 
 
 def toml(value: Any) -> str:

@@ -6,6 +6,7 @@ reconnecting :mod:`geoosd.runtime.link`.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,6 @@ from geoosd.runtime.link import Link
 from geoosd.wire import framing, messages
 from geoosd.wire.messages import Ack, Demand, Error, Payload, ProducerHello
 
-PRODUCER: Final = "bridge"
 _RECEIVE_BYTES: Final = 1 << 16
 
 
@@ -34,6 +34,8 @@ class Ingest:
     ) -> None:
         self.demand = Demand()
         self.refused = 0
+        # A name for each start: a bridge that starts anew numbers its messages from 1 again.
+        self._producer = f"bridge-{secrets.token_hex(4)}"
         self.link = Link("compositor", path, self._session, log=log)
         self._outbox = outbox
         self._log = log
@@ -62,7 +64,7 @@ class Ingest:
 
     async def _session(self, stream: trio.SocketStream) -> None:
         self._outbox.rewind()
-        hello = ProducerHello(PRODUCER, self._outbox.next)
+        hello = ProducerHello(self._producer, self._outbox.next)
         await stream.send_all(framing.encode_frame(messages.encode(hello, self._now())))
         try:
             async with trio.open_nursery() as nursery:

@@ -177,6 +177,10 @@ class Api:
                     running.hear(reply.get("message"))
         except VarlinkError as error:
             running.error = error
+            if error.error == UNAVAILABLE and not running.sessions:
+                running.error = varlink.unavailable(
+                    f"cannot ask the bridge: {error}; see geoosctl status"
+                )
         finally:
             running.first.set()
             running.complete.set()

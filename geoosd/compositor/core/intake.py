@@ -1,8 +1,9 @@
 """What the ingest socket takes (docs/interfaces.md, Ingest): which messages, and which only once.
 
 A producer that says ``ProducerHello`` numbers its messages and re-sends after a reconnect what was
-not acknowledged; numbers already taken are repeats. Numbers may skip. A producer that starts anew
-must go on above its old numbers; the Ack that answers its hello tells it where it stands.
+not acknowledged; numbers already taken are repeats. Numbers may skip. A producer that starts
+anew takes another name, or goes on above its old numbers; the Ack that answers its hello tells it
+where it stands.
 """
 
 from __future__ import annotations

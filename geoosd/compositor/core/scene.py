@@ -69,8 +69,11 @@ class Scene:
             self._session(payload.session, timestamp).phase = "ended"
 
     def snapshot(self, at_seq: int, districts: Iterable[District], now: float) -> Snapshot:
-        """The scene for a late joiner, at most 512 KiB encoded: the oldest tokens give way."""
-        keys, weights = self.activation.cells(now, MAX_SNAPSHOT_CELLS)
+        """The scene for a late joiner, at most 512 KiB encoded: the oldest tokens give way.
+
+        Its cells are those of the memory: what was lit lately comes with the recent tokens.
+        """
+        keys, weights = self.memory.cells(now, MAX_SNAPSHOT_CELLS)
         records = np.empty(len(keys), _RECORD)
         records["district"] = keys >> np.uint64(20)
         records["cell"] = keys & np.uint64((1 << 20) - 1)

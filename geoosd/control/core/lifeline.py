@@ -42,6 +42,11 @@ class Lifeline:
             self._restarted_at = now
         return another
 
+    def returned(self, now: float) -> None:
+        """It was restarted before anybody watched it, as only control itself can know of itself."""
+        self.restarts += 1
+        self._restarted_at = now
+
     def lost(self) -> bool:
         """Its connection broke; True when this is news."""
         news = self.pid is not None and not self._lost

@@ -68,15 +68,16 @@ def test_ended_sessions_are_forgotten_first(monkeypatch):
     assert list(scene.sessions) == ["c", "d"]
 
 
-def test_a_snapshot_packs_the_strongest_cells():
+def test_a_snapshot_packs_the_cells_of_the_memory_strongest_first():
     scene = Scene(8.0)
     scene.apply(token(3, activation=0.5, district=2), 0.0, 0.0)
     scene.apply(token(4, activation=1.0), 0.0, 0.0)
+    scene.apply(token(4, activation=0.1), 0.0, 0.0)
     snapshot = scene.snapshot(9, [], 0.0)
     assert snapshot.at_seq == 9
     records = list(struct.iter_unpack("<IIf", base64.b64decode(snapshot.cells)))
-    assert records == [(1, 4, 1.0), (2, 3, 0.5)]
-    assert [each.cell for each in snapshot.tokens] == [3, 4]
+    assert records == [(1, 4, 2.0), (2, 3, 1.0)]
+    assert [each.cell for each in snapshot.tokens] == [3, 4, 4]
 
 
 def test_a_snapshot_is_bounded_and_the_oldest_tokens_give_way():

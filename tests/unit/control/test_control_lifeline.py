@@ -26,6 +26,14 @@ def test_becoming_active_is_no_restart():
     assert life.since == 101.0
 
 
+def test_its_own_restart_is_told_by_control():
+    life = Lifeline()
+    life.returned(5.0)
+    assert life.restarts == 1
+    assert life.restarted_ago(7.0) == 2.0
+    assert not life.saw(10, 100.0, 7.0)
+
+
 def test_another_pid_is_a_restart_and_news_for_a_while():
     life = Lifeline()
     life.saw(10, 100.0, 1.0)

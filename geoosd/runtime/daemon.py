@@ -1,0 +1,126 @@
+"""``io.geoos.Daemon``: what every daemon answers about itself over Varlink."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from geoosd import __version__
+from geoosd.config import Config
+from geoosd.errors import ConfigError
+from geoosd.runtime import metrics
+from geoosd.runtime.varlink import IncomingCall, invalid_argument
+from geoosd.wire import reports
+from geoosd.wire import varlink as wire
+
+if TYPE_CHECKING:
+    from geoosd.runtime.service import Runtime, Service
+
+_INTERFACE = "io.geoos.Daemon"
+
+
+class DaemonInterface:
+    """``io.geoos.Daemon``: what every daemon answers about itself."""
+
+    def __init__(
+        self, runtime: Runtime, service: Service, reload_config: Callable[[], Config]
+    ) -> None:
+        self._runtime = runtime
+        self._service = service
+        self._load = reload_config
+        self._reloading = trio.Lock()
+
+    def register(self) -> None:
+        server = self._runtime.varlink
+        server.add_interface(wire.interface(_INTERFACE))
+        server.add(f"{_INTERFACE}.GetStatus", self._get_status)
+        server.add(f"{_INTERFACE}.GetHealth", self._get_health)
+        server.add(f"{_INTERFACE}.GetMetrics", self._get_metrics)
+        server.add(f"{_INTERFACE}.GetLogs", self._get_logs)
+        server.add(f"{_INTERFACE}.Reload", self._reload, "admin")
+        server.add(f"{_INTERFACE}.SetLogLevel", self._set_log_level, "admin")
+
+    async def _get_status(self, _call: IncomingCall) -> Mapping[str, Any]:
+        runtime, report = self._runtime, self._service.report()
+        status = reports.DaemonStatus(
+            name=runtime.name,
+            state=runtime.state,
+            status=report.status or runtime.status_text,
+            pid=os.getpid(),
+            version=__version__,
+            since=runtime.since,
+            memory_bytes=metrics.resident_bytes(),
+            addresses=report.addresses,
+            rates=report.rates,
+            queues=report.queues,
+            links=report.links,
+            requests=report.requests,
+            details=report.details,
+        )
+        return {"status": msgspec.to_builtins(status)}
+
+    async def _get_health(self, _call: IncomingCall) -> Mapping[str, Any]:
+        health: dict[str, Any] = msgspec.to_builtins(self._runtime.health.report())
+        return health
+
+    async def _get_metrics(self, _call: IncomingCall) -> Mapping[str, Any]:
+        return {"text": metrics.exposition(self._runtime.registry)}
+
+    async def _get_logs(self, call: IncomingCall) -> Mapping[str, Any] | None:
+        query = call.convert(reports.LogQuery)
+        ring = self._runtime.logs.ring
+        least = reports.LEVELS.index(query.level or "debug")
+
+        def wanted(record: reports.Record) -> bool:
+            return reports.LEVELS.index(record.level) >= least and query.session in (
+                None,
+                record.session,
+            )
+
+        records, position = ring.newest(100 if query.lines is None else query.lines, wanted)
+        for record in records:
+            await call.reply({"record": msgspec.to_builtins(record)})
+        if query.follow:
+            async with aclosing(ring.follow(position)) as following:
+                async for record in following:
+                    if wanted(record):
+                        await call.reply({"record": msgspec.to_builtins(record)})
+        return {"record": None}
+
+    async def _reload(self, _call: IncomingCall) -> None:
+        try:
+            await self.reload()
+        except ConfigError as error:
+            raise invalid_argument(str(error)) from None
+
+    async def reload(self) -> None:
+        """Load, verify, swap. Raises :class:`ConfigError`; then the old configuration stays."""
+        runtime = self._runtime
+        async with self._reloading:
+            runtime.notifier.reloading()
+            runtime.state = "reloading"
+            try:
+                fresh = await trio.to_thread.run_sync(self._load)
+                await self._service.reload(fresh)
+            except ConfigError as error:
+                runtime.log.error("reload refused", error=str(error))
+                raise
+            else:
+                runtime.config = fresh
+                runtime.logs.set_level(fresh.log.level)
+                runtime.log.info("reloaded")
+            finally:
+                runtime.state = "active"
+                runtime.notifier.ready(runtime.status_text)
+
+    async def _set_log_level(self, call: IncomingCall) -> Mapping[str, Any]:
+        class Parameters(msgspec.Struct, forbid_unknown_fields=True):
+            level: reports.Level
+
+        level = call.convert(Parameters).level
+        return {"previous": self._runtime.logs.set_level(level)}
