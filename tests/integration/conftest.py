@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from .scripted import ScriptedUpstream
-from .stack import Stack, running
+from .stack import Stack, running, until
 
 
 def pytest_collection_modifyitems(items):
@@ -17,10 +17,20 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def shared_stack(tmp_path_factory):
-    """A running geoos with the embedded model; leave it as you found it."""
+def session_stack(tmp_path_factory):
     with running(tmp_path_factory.mktemp("stack"), engine=True) as stack:
         yield stack
+
+
+@pytest.fixture
+def shared_stack(session_stack):
+    """A running geoos with the embedded model, idle; leave it as you found it."""
+
+    def idle():
+        return not session_stack.status()["bridge"]["status"]["requests"]
+
+    until(idle, 60, "the end of an earlier test's requests")
+    return session_stack
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Daemons die, others do not notice: kill -9, resume, and traffic that nothing touches."""
 
+import json
 import os
 import signal
 import time
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidHandshake
 
 from .stack import payloads, until
 
@@ -68,9 +70,11 @@ def test_a_resumed_viewer_misses_nothing_over_a_broadcaster_crash(light_stack, s
             "POST", f"{light_stack.openai}/chat/completions", json=body, timeout=30
         ) as response:
             viewer.read("SessionStarted")
-            os.kill(light_stack.pids()["broadcaster"], signal.SIGKILL)
+            victim = light_stack.pids()["broadcaster"]
+            os.kill(victim, signal.SIGKILL)
             scripted.gate.set()
             response.read()
+    until(lambda: light_stack.pids().get("broadcaster") not in (None, victim))
     last = max(each["seq"] for each in viewer.messages if "seq" in each)
 
     def resumed():
@@ -78,7 +82,7 @@ def test_a_resumed_viewer_misses_nothing_over_a_broadcaster_crash(light_stack, s
             with light_stack.viewer(f"?epoch={epoch}&after={last}") as second:
                 second.read("SessionEnded")
                 return second.messages
-        except OSError:
+        except (OSError, InvalidHandshake):
             return None
 
     messages = viewer.messages + until(resumed, 10, "a resumed viewer")
@@ -92,8 +96,6 @@ def test_a_resumed_viewer_misses_nothing_over_a_broadcaster_crash(light_stack, s
 
 def content(body):
     """The text of a recorded chat stream, by the plainest reading."""
-    import json
-
     text = ""
     for line in body.decode().splitlines():
         if line.startswith("data: {"):

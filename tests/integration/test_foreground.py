@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .stack import BIN, Stack
+from .stack import BIN, Stack, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -53,8 +53,6 @@ def test_kill_9_leaves_no_process_and_the_next_start_works(unstarted):
     unstarted.start()
     unstarted.process.kill()
     unstarted.process.wait()
-    from .stack import until
-
     until(lambda: not processes_of(unstarted), 6, "the end of the daemons")
     unstarted.start()
     assert unstarted.ctl("status").returncode == 0

@@ -17,6 +17,9 @@ Kind: TypeAlias = Literal["auto", "openai", "llama.cpp", "lmstudio", "ollama", "
 TOP: Final = 5
 """Alternatives asked for with every token."""
 
+CONTINUATION_TOKENS: Final = 256
+"""How far a model without a chat template goes on at most: it knows no end of an answer."""
+
 _FALLBACK_TEMPLATE: Final = (
     "{%- for message in messages -%}\n"
     "  {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' -}}\n"
@@ -48,7 +51,7 @@ def compose(question: Question, *, chat: bool, kind: str, logprobs: bool = True)
     """The request for *question*.
 
     *chat* False asks a model that has no chat template: the system prompt, then the prompt, as
-    plain text that it goes on with. Without *logprobs* none are asked for, except by the user.
+    plain text that it goes on with for at most :data:`CONTINUATION_TOKENS`. Without *logprobs* none are asked for, except by the user.
     """
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
     if question.model is not None:
@@ -60,6 +63,7 @@ def compose(question: Question, *, chat: bool, kind: str, logprobs: bool = True)
         body["messages"] = [*system, {"role": "user", "content": question.prompt}]
     else:
         body["prompt"] = "\n\n".join(text for text in (question.system, question.prompt) if text)
+        body["max_tokens"] = CONTINUATION_TOKENS
     if logprobs:
         body |= {"logprobs": True, "top_logprobs": TOP} if chat else {"logprobs": TOP}
     body |= question.parameters

@@ -38,6 +38,7 @@ def test_plain_text_for_a_model_without_template():
         "stream": True,
         "stream_options": {"include_usage": True},
         "prompt": "be brief\n\nhi",
+        "max_tokens": 256,
         "logprobs": 5,
         "return_progress": True,
         "timings_per_token": True,
