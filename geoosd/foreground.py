@@ -280,7 +280,7 @@ class _Console:
 
     def _on_status(self, name: str, text: str) -> None:
         """The engine's progress is worth a line; the others' status is for ``geoosctl status``."""
-        if name == "engine" and self._status.get(name) != text:
+        if name == "engine" and text not in ("active", self._status.get(name)):
             self._status[name] = text
             self._on_line(name, text)
 

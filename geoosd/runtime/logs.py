@@ -152,6 +152,7 @@ def configure(
         structlog.processors.add_log_level,
         logs.threshold,
         structlog.processors.format_exc_info,
+        _without_nothing,
         logs.remember,
     ]
     if to_journal:
@@ -172,6 +173,11 @@ def configure(
     logging.basicConfig(handlers=[_LibraryHandler(logs)], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     return logs
+
+
+def _without_nothing(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Leave out what is None: callers may name every field they might know."""
+    return {key: value for key, value in event.items() if value is not None}
 
 
 def _callsite() -> Any:
