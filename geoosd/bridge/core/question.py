@@ -51,7 +51,8 @@ def compose(question: Question, *, chat: bool, kind: str, logprobs: bool = True)
     """The request for *question*.
 
     *chat* False asks a model that has no chat template: the system prompt, then the prompt, as
-    plain text that it goes on with for at most :data:`CONTINUATION_TOKENS`. Without *logprobs* none are asked for, except by the user.
+    plain text that it goes on with for at most :data:`CONTINUATION_TOKENS`. Without *logprobs* none
+    are asked for, except by the user.
     """
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
     if question.model is not None:
