@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 INPUTS := pyproject.toml constraints.txt
 NOT_TESTS := not system and not bench and not soak
 
-.PHONY: help run test check format test-system bench soak install uninstall lock clean
+.PHONY: help run test coverage check format test-system bench soak install uninstall lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,14 @@ run: $(VENV)/.run ## run everything in the foreground and print the page's addre
 
 test: $(VENV)/.dev ## the whole suite that needs no root
 	@$(BIN)/python -m pytest -m "$(NOT_TESTS)" $(ARGS)
+
+CORES := geoosd/wire,geoosd/gguf,geoosd/bridge/core,geoosd/compositor/core,geoosd/broadcaster/core,$\
+	geoosd/control/core,geoosd/engine/core
+
+coverage: $(VENV)/.dev ## the pure cores: every branch has a test
+	@$(BIN)/coverage run --branch --source $(CORES) \
+		-m pytest --quiet --hypothesis-seed=0 tests/unit tests/property
+	@$(BIN)/coverage report --fail-under=100
 
 check: $(VENV)/.dev ## lint, types, import contracts, docs
 	@$(BIN)/ruff check .

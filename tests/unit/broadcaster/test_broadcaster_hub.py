@@ -127,7 +127,10 @@ def test_gap_of_nothing_but_controls_is_none():
     hub.queue(viewer, b"")
     for seq in range(1, 8):
         say(hub, SessionStarted("s"), seq)
-    assert b'"Gap"' not in drain(hub, viewer)
+    hub.queue(viewer, b"\x89\x00")
+    got = drain(hub, viewer)
+    assert b'"Gap"' not in got
+    assert got.count(b'"SessionStarted"') == 7
 
 
 def test_subscribing_before_the_welcome_and_when_too_late():
@@ -175,3 +178,60 @@ def test_an_overflow_within_one_tick_is_a_gap_for_all():
     assert first.lane.take_strays() == [first]
     assert b'"dropped":9' in drain(hub, first)
     assert first.lag == 0
+
+
+def test_a_viewer_that_takes_a_part_of_a_batch_goes_on_in_the_middle_of_a_frame():
+    hub = made()
+    whole, slow, stuck = joined(hub), joined(hub), joined(hub)
+    for viewer in (whole, slow, stuck):
+        drain(hub, viewer)
+    for seq in (1, 2, 3):
+        say(hub, TOKEN, seq)
+    lane = whole.lane
+    batch = lane.take()
+    assert [slow.position, slow.lag, slow.sent] == [batch.start, 3, 0]
+    lane.took_all(whole)
+    assert whole.position == batch.stop
+    hub.took_part(slow, batch, len(batch.data) - 1)
+    hub.took_part(stuck, batch, 0)
+    assert drain(hub, slow) == batch.data[-1:]
+    assert drain(hub, stuck) == batch.data
+    assert [slow.lag, stuck.lag, whole.lag] == [0, 0, 0]
+
+
+def test_control_bytes_reach_a_viewer_that_was_due_before_its_batch():
+    hub = made()
+    viewer = joined(hub)
+    drain(hub, viewer)
+    say(hub, TOKEN, 1)
+    batch = viewer.lane.take()
+    hub.queue(viewer, b"\x89\x00")
+    assert viewer.position == batch.start
+    assert drain(hub, viewer) == b"\x89\x00" + batch.data
+
+
+def test_a_gap_is_followed_by_the_controls_that_stood_in_it():
+    hub = made(max_lag=2)
+    viewer = joined(hub)
+    drain(hub, viewer)
+    say(hub, TOKEN, 1)
+    say(hub, SessionStarted("s"), 2)
+    say(hub, TOKEN, 3)
+    say(hub, TOKEN, 4)
+    hub.queue(viewer, b"\x89\x00")
+    got = drain(hub, viewer)
+    assert got.index(b'"dropped":3') < got.index(b'"SessionStarted"')
+    assert viewer.dropped == 3
+    assert viewer.sent == 1
+
+
+def test_position_of_a_viewer_outside_any_lane_is_nothing():
+    viewer = Viewer("v", "", 0.0, ALL)
+    assert [viewer.position, viewer.lag, viewer.sent] == [0, 0, 0]
+
+
+def test_a_snapshot_that_is_too_large_ends_the_welcome():
+    hub = made()
+    viewer = joined(hub, scene=Scene("e1", 0, bytes(MAX_CONTROL_BYTES)))
+    assert viewer.closing
+    assert viewer.lane is None
