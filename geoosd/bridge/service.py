@@ -80,7 +80,12 @@ class Bridge:
         self._addresses: list[str] = []
         self._lost = 0
         self._lost_at = float("-inf")
-        self._directory = Directory(config, log=runtime.log, on_state=self._upstream_changed)
+        self._directory = Directory(
+            config,
+            log=runtime.log,
+            engine_socket=runtime.paths.varlink("engine"),
+            on_state=self._upstream_changed,
+        )
         Prompts(
             self._directory,
             open_exchange=self._open,

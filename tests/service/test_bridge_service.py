@@ -374,6 +374,64 @@ async def test_loading_then_ready(tmp_path, upstream):
         await until(lambda: "default upstream fake" in runtime.status_text)
 
 
+async def test_a_prompt_waits_for_the_engine_that_is_being_started(tmp_path, nursery):
+    """``geoosd up`` says ready before the embedded model is put together."""
+    late = FakeUpstream(port=await unused_port(), answer=COMPLETION, props=(200, PROPS))
+    late.listing = (200, models("gemma", owner="llamacpp"))
+    loaded = settings(config.Upstream("engine", late.url))
+    listen = config.Address("127.0.0.1", late.port)
+    loaded = config.msgspec.structs.replace(loaded, engine_listen=listen)
+    async with running(tmp_path, loaded) as runtime, trio.open_nursery() as asking:
+        with pytest.raises(VarlinkError, match="no upstream answers"):
+            await ask(runtime)
+        runtime.paths.varlink("engine").touch()
+        await until_async(lambda: check_of(runtime, "upstream", "model loading"))
+        replies = []
+
+        async def wait():
+            replies.extend(await ask(runtime))
+
+        asking.start_soon(wait)
+        await until_async(lambda: has_phase(runtime, "queued"))
+        await nursery.start(late.serve)
+        await until(lambda: replies)
+        assert replies[-1]["payload"]["error"] is None
+        assert [path for path, *_ in late.asked] == ["/v1/completions"]
+
+
+async def test_an_engine_that_never_comes_up_is_down(tmp_path, monkeypatch):
+    monkeypatch.setattr(directory_module, "STARTING_SECONDS", 0.1)
+    listen = config.Address("127.0.0.1", await unused_port())
+    loaded = settings(config.Upstream("engine", f"http://{listen}"))
+    loaded = config.msgspec.structs.replace(loaded, engine_listen=listen)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "engine.varlink").touch()
+    async with running(tmp_path, loaded) as runtime:
+        await until_async(lambda: check_of(runtime, "upstream", "no upstream"))
+
+
+async def unused_port():
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        return listener.socket.getsockname()[1]
+
+
+async def until_async(condition):
+    with trio.fail_after(10):
+        while not await condition():  # noqa: ASYNC110
+            await trio.sleep(0.005)
+
+
+async def check_of(runtime, name, text):
+    checks = (await get(runtime, "GetHealth"))["checks"]
+    return any(check["name"] == name and text in check["summary"] for check in checks)
+
+
+async def has_phase(runtime, phase):
+    requests = (await get(runtime, "GetStatus"))["status"]["requests"]
+    return any(request["phase"] == phase for request in requests)
+
+
 async def test_a_better_server_that_appears_becomes_the_default(tmp_path, upstream, monkeypatch):
     late = FakeUpstream(listing=(200, models("qwen")))
     probe = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]

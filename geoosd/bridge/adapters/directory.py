@@ -7,6 +7,7 @@ and has a better priority becomes the default. The table itself is :mod:`..core.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -30,6 +31,9 @@ WATCH_SECONDS: Final = 5.0
 REMOTE_SECONDS: Final = 60.0
 """Between two looks at a ready upstream elsewhere."""
 
+STARTING_SECONDS: Final = 60.0
+"""How long the embedded engine may refuse connections and still count as being started."""
+
 _PATIENCE: Final = 2
 """Probes in a row that must fail before a ready upstream that is merely slow counts as down."""
 
@@ -42,13 +46,15 @@ class _Server:
         self.scope = trio.CancelScope()
         self.wake = trio.Event()
         self.failures = 0
+        self.refusing_since: float | None = None
         self.entries: list[dict[str, Any]] = []
 
 
 class Directory:
     """The upstreams of one configuration. Raises :class:`ConfigError` for a missing credential.
 
-    *on_state* hears of every change of an upstream's state.
+    *on_state* hears of every change of an upstream's state. *engine_socket* is there while the
+    embedded engine is meant to run.
     """
 
     def __init__(
@@ -56,12 +62,16 @@ class Directory:
         settings: Config,
         *,
         log: FilteringBoundLogger,
+        engine_socket: Path,
         on_state: Callable[[str, State], None] = lambda upstream, state: None,
         make_client: Callable[[config.Upstream, str | None], UpstreamClient] = UpstreamClient,
     ) -> None:
         self.router = Router()
         self.discovering = False
         self._log = log
+        self._engine_socket = engine_socket
+        self._engine_url = ""
+        self._changed = trio.Event()
         self._on_state = on_state
         self._make_client = make_client
         self._servers: dict[str, _Server] = {}
@@ -76,6 +86,7 @@ class Directory:
         wanted = settings.upstreams or config.well_known(settings.engine_listen)
         keys = {upstream.id: read_api_key(upstream) for upstream in wanted}
         old, self._servers = self._servers, {}
+        self._engine_url = f"http://{settings.engine_listen}"
         self.discovering = not settings.upstreams
         fresh: list[_Server] = []
         for upstream in wanted:
@@ -156,10 +167,15 @@ class Directory:
                 merged.setdefault(model, sent.get(model, plain))
         return list(merged.values())
 
+    async def wait_loaded(self, upstream: str) -> None:
+        """Wait while *upstream* loads its model; returns when it is ready, or down, or gone."""
+        while (row := self.router.get(upstream)) is not None and row.state == "loading":
+            await self._changed.wait()
+
     def refused(self, upstream: str, reason: str) -> None:
         """It refused a connection or broke it before any byte: take it as down, look again now."""
         if (server := self._servers.get(upstream)) is not None:
-            self._note(server, Probe("down", reason))
+            self._note(server, self._with_engine(server, Probe("down", reason)))
             server.failures = _PATIENCE
             server.wake.set()
 
@@ -183,9 +199,26 @@ class Directory:
             return LOADING_SECONDS
         return WATCH_SECONDS if is_local(settings.url) else REMOTE_SECONDS
 
+    def _with_engine(self, server: _Server, probe: Probe) -> Probe:
+        """*probe*, or ``loading`` where it is the embedded engine that is just being started.
+
+        It opens its port only once the model is put together, while its socket is there from the
+        start. One that does not come up in time is down after all.
+        """
+        if probe.state != "down":
+            server.refusing_since = None
+            return probe
+        if server.client.settings.url != self._engine_url or not self._engine_socket.exists():
+            return probe
+        now = trio.current_time()
+        server.refusing_since = server.refusing_since or now
+        if now - server.refusing_since > STARTING_SECONDS:
+            return probe
+        return Probe("loading", "is being started")
+
     async def _probe(self, server: _Server) -> None:
         upstream = server.client.settings.id
-        probe = await server.client.probe()
+        probe = self._with_engine(server, await server.client.probe())
         row = self.router.get(upstream)
         server.failures = server.failures + 1 if probe.state == "down" else 0
         if (
@@ -215,6 +248,8 @@ class Directory:
                 error=probe.reason if probe.state == "down" else None,
             )
             self._on_state(upstream, probe.state)
+            self._changed.set()
+            self._changed = trio.Event()
 
 
 def _wants_template(row: Upstream | None, probe: Probe) -> bool:

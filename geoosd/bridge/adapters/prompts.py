@@ -13,7 +13,7 @@ import msgspec
 import trio
 from msgspec import Meta, Struct
 
-from geoosd.bridge.adapters.directory import Directory
+from geoosd.bridge.adapters.directory import STARTING_SECONDS, Directory
 from geoosd.bridge.adapters.upstream import Publish
 from geoosd.bridge.core import question
 from geoosd.bridge.core.exchange import Dialect, Exchange
@@ -149,8 +149,12 @@ class Prompts:
         error = "no upstream answers for this model"
         for route in routes:
             row = self._directory.router.get(route.upstream)
-            chat = row is None or row.chat is not False
             exchange.upstream = route.upstream
+            if row is not None and row.state == "loading":
+                await publish(exchange.queued(0, trio.current_time()))
+                with trio.move_on_after(STARTING_SECONDS):
+                    await self._directory.wait_loaded(route.upstream)
+            chat = row is None or row.chat is not False
             try:
                 client = self._directory.client(route.upstream)
                 await client.ask(asked._replace(model=route.model), exchange, publish, chat=chat)
