@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,7 @@ from geoosd.errors import ConfigError
 from geoosd.runtime.health import Finding
 from geoosd.runtime.metrics import RateMeter
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
+from geoosd.runtime.watchdog import ask_http
 from geoosd.wire import reports
 from geoosd.wire.messages import Payload, SessionEnded, SessionStarted, TokenVisualizationUpdate
 
@@ -114,6 +116,7 @@ class Bridge:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._directory.run)
             nursery.start_soon(self._ingest.run)
+            runtime.proofs["proxy"] = partial(_prove, proxy, listeners[0])
             await nursery.start(proxy.serve, listeners, runtime.draining)
             self._say_status()
             task_status.started()
@@ -315,6 +318,12 @@ _LINK_STATE: Final[dict[State, Any]] = {
 
 def _rounded(value: float | None) -> float | None:
     return round(value, 2) if value is not None else None
+
+
+async def _prove(proxy: Proxy, listener: trio.SocketListener) -> None:
+    """What the watchdog tries: the proxy answers. A full house is no reason to end it."""
+    if proxy.server.connections < proxy.server.limits.connections:
+        await ask_http(listener, "/v1/models")
 
 
 def _address(listener: trio.SocketListener) -> str:

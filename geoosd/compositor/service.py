@@ -36,11 +36,23 @@ from geoosd.runtime.health import Finding
 from geoosd.runtime.metrics import RateMeter
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
 from geoosd.runtime.varlink import IncomingCall
+from geoosd.runtime.watchdog import ask_unix
+from geoosd.wire import framing, messages
 from geoosd.wire import varlink as wire
-from geoosd.wire.messages import Message, Snapshot, Theme, ThemeChanged, TokenVisualizationUpdate
+from geoosd.wire.messages import (
+    FeedRequest,
+    Message,
+    ProducerHello,
+    Snapshot,
+    Theme,
+    ThemeChanged,
+    TokenVisualizationUpdate,
+)
 
 _INTERFACE: Final = "io.geoos.Compositor"
 _DEFAULT_SIZE: Final = 1024
+_WATCHDOG: Final = "watchdog"
+"""The name of the producer that only tries whether it is answered."""
 
 Pixels = Annotated[int, Meta(ge=16, le=4096)]
 
@@ -123,11 +135,24 @@ class Compositor:
             if path := runtime.config.compositor.legacy_socket:
                 nursery.start_soon(self._serve_legacy, _bind_legacy(Path(path)), Path(path))
             nursery.start_soon(keeper.run)
+            self._add_proofs()
             nursery.start_soon(self._probe_gpu)
             task_status.started()
             await runtime.draining.wait()
             nursery.cancel_scope.cancel()
         await keeper.save()
+
+    def _add_proofs(self) -> None:
+        """What the watchdog tries: a producer's hello is acknowledged, a consumer's is answered."""
+        paths, proofs = self._runtime.paths, self._runtime.proofs
+        hello = framing.encode_frame(messages.encode(ProducerHello(_WATCHDOG, 1), 0.0))
+        request = messages.encode(FeedRequest("newest"), 0.0)
+        proofs["ingest"] = partial(ask_unix, paths.socket("ingest.sock"), hello)
+        proofs["feed"] = partial(
+            ask_unix,
+            paths.socket("feed.sock"),
+            framing.encode_feed_frame(framing.KIND_JSON, request),
+        )
 
     async def _serve_legacy(self, listener: trio.SocketListener, path: Path) -> None:
         """The predecessor's socket: the same framing, and no hello."""
@@ -227,7 +252,7 @@ class Compositor:
 
     def _probe_ingest(self) -> Finding:
         """Having no producer is no fault: the map then stands still."""
-        if names := self._ingest.connected:
+        if names := [name for name in self._ingest.connected if name != _WATCHDOG]:
             return "healthy", f"messages come from {', '.join(names)}", None
         return "healthy", "no producer is connected; the map stands still", None
 

@@ -31,7 +31,7 @@ from geoosd.runtime.daemon import DaemonInterface
 from geoosd.runtime.health import HealthRegistry
 from geoosd.runtime.notify import Notifier
 from geoosd.runtime.varlink import VarlinkServer
-from geoosd.runtime.watchdog import ErrorBudget, feed_watchdog
+from geoosd.runtime.watchdog import ErrorBudget, Proof, feed_watchdog
 from geoosd.wire import reports
 
 
@@ -106,6 +106,7 @@ class Runtime:
         self.budget = ErrorBudget(self.log)
         self.varlink = VarlinkServer(f"geoos {name}", on_bug=self.budget.spend)
         self.draining = trio.Event()
+        self.proofs: dict[str, Proof] = {}
         self.state: reports.State = "starting"
         self.crashed_before = False
         self.since = time.time()
@@ -214,7 +215,7 @@ async def _serve_until_drained(
     """Start, say READY=1, wait to be asked to stop, drain."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(runtime.varlink.serve, listener)
-        nursery.start_soon(feed_watchdog, runtime.notifier)
+        nursery.start_soon(feed_watchdog, runtime.notifier, runtime.proofs, runtime.log)
         nursery.start_soon(_end_with_budget, runtime.budget)
         finished = await nursery.start(_run_service, service, runtime)
         runtime.state = "active"
@@ -226,6 +227,7 @@ async def _serve_until_drained(
         task_status.started()
         await runtime.draining.wait()
         runtime.state = "draining"
+        runtime.proofs.clear()  # what no longer accepts cannot prove that it lives
         runtime.notifier.stopping()
         with trio.move_on_after(spec.drain_seconds) as deadline:
             await finished.wait()

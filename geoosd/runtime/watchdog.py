@@ -1,30 +1,74 @@
 """Proof of life for the service manager, and a budget for bugs.
 
-``WATCHDOG=1`` is sent only after the event loop *and* a worker thread did some work, so a hung loop
-or an exhausted thread pool both end in a restart. ``faulthandler`` prints every stack when the
-manager then sends SIGABRT.
+``WATCHDOG=1`` is sent only after the event loop, a worker thread and the daemon's own data path did
+some work: a daemon that hangs in any of them is restarted. ``faulthandler`` prints every stack when
+the manager then sends SIGABRT.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from geoosd.runtime.notify import Notifier, watchdog_interval
 
+Proof: TypeAlias = Callable[[], Awaitable[None]]
+"""Shows that a part of the data path works, by using it; raises OSError or hangs otherwise."""
 
-async def feed_watchdog(notifier: Notifier) -> None:
-    """Send signs of life at half the interval that the manager wants; returns if it wants none."""
+
+async def feed_watchdog(
+    notifier: Notifier, proofs: Mapping[str, Proof], log: FilteringBoundLogger
+) -> None:
+    """Send signs of life at half the interval that the manager wants; returns if it wants none.
+
+    One is withheld, and that is logged, when a proof fails or takes longer than half the interval.
+    """
     interval = watchdog_interval()
     if interval is None:
         return
     limiter = trio.CapacityLimiter(1)
     while True:
-        await trio.to_thread.run_sync(_nothing, limiter=limiter)
-        notifier.watchdog()
-        await trio.sleep(interval / 2)
+        due = trio.current_time() + interval / 2
+        asked, reason = "a worker thread", "hangs"
+        with trio.move_on_at(due) as patience:
+            try:
+                await trio.to_thread.run_sync(_nothing, limiter=limiter, abandon_on_cancel=True)
+                for name, proof in list(proofs.items()):
+                    asked = name
+                    await proof()
+                notifier.watchdog()
+            except (OSError, trio.BrokenResourceError) as error:
+                patience.cancel()
+                reason = str(error) or type(error).__name__
+        if patience.cancelled_caught or patience.cancel_called:
+            log.error("no sign of life", part=asked, error=reason)
+        await trio.sleep_until(due)
+
+
+async def ask_unix(path: Path, request: bytes) -> None:
+    """A proof: send *request* over a Unix socket of ours and get any answer."""
+    await _ask(await trio.open_unix_socket(os.fspath(path)), request)
+
+
+async def ask_http(listener: trio.SocketListener, target: str) -> None:
+    """A proof: GET *target* from a listener of ours and get any answer."""
+    host, port = listener.socket.getsockname()[:2]
+    name = f"[{host}]" if ":" in host else host
+    request = f"GET {target} HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n"
+    await _ask(await trio.open_tcp_stream(host, port), request.encode())
+
+
+async def _ask(stream: trio.SocketStream, request: bytes) -> None:
+    async with stream:
+        await stream.send_all(request)
+        if not await stream.receive_some(1):
+            raise OSError("closed the connection without an answer")
 
 
 def _nothing() -> None:

@@ -1,9 +1,20 @@
 """geoosd.runtime.watchdog: signs of life on time; the budget for bugs."""
 
+import pytest
 import structlog
 import trio
 
-from geoosd.runtime.watchdog import ErrorBudget, feed_watchdog
+from geoosd.runtime.sockets import bind_unix
+from geoosd.runtime.watchdog import ErrorBudget, ask_http, ask_unix, feed_watchdog
+
+LOG = structlog.get_logger()
+
+
+@pytest.fixture
+def patient_clock(autojump_clock):
+    """Jumps only after a while of idleness: a worker thread's work is not seen as activity."""
+    autojump_clock.autojump_threshold = 0.05
+    return autojump_clock
 
 
 class Manager:
@@ -20,10 +31,10 @@ class Manager:
             self.done.set()
 
 
-async def test_signs_of_life_come_at_half_the_interval(autojump_clock, monkeypatch, nursery):
+async def test_signs_of_life_come_at_half_the_interval(patient_clock, monkeypatch, nursery):
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     manager = Manager(enough=5)
-    nursery.start_soon(feed_watchdog, manager)
+    nursery.start_soon(feed_watchdog, manager, {}, LOG)
     await manager.done.wait()
     assert [moment - manager.heard[0] for moment in manager.heard] == [0.0, 1.5, 3.0, 4.5, 6.0]
 
@@ -31,8 +42,50 @@ async def test_signs_of_life_come_at_half_the_interval(autojump_clock, monkeypat
 async def test_without_a_wish_there_are_none(monkeypatch):
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
     manager = Manager(enough=1)
-    await feed_watchdog(manager)
+    await feed_watchdog(manager, {}, LOG)
     assert manager.heard == []
+
+
+async def test_a_proof_that_hangs_or_fails_withholds_the_sign(patient_clock, monkeypatch, nursery):
+    monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+    manager = Manager(enough=2)
+
+    async def refuse():
+        raise OSError("nobody there")
+
+    turns = [trio.sleep_forever, refuse]
+
+    async def proof():
+        if turns:
+            await turns.pop(0)()
+
+    with structlog.testing.capture_logs() as records:
+        nursery.start_soon(feed_watchdog, manager, {"feed": proof}, LOG)
+        await manager.done.wait()
+    assert manager.heard == [manager.heard[0], manager.heard[0] + 1.0]
+    assert [(each["part"], each["error"]) for each in records] == [
+        ("feed", "hangs"),
+        ("feed", "nobody there"),
+    ]
+
+
+async def test_proofs_ask_and_want_an_answer(tmp_path, nursery):
+    async def answer(stream):
+        async with stream:
+            if b"silence" not in await stream.receive_some(1000):
+                await stream.send_all(b"here")
+
+    tcp, *_ = await nursery.start(trio.serve_tcp, answer, 0)
+    await ask_http(tcp, "/")
+    with pytest.raises(OSError, match="without an answer"):
+        await ask_http(tcp, "/silence")
+    unix = trio.SocketListener(trio.socket.from_stdlib_socket(bind_unix(tmp_path / "a.sock")))
+    nursery.start_soon(trio.serve_listeners, answer, [unix])
+    await ask_unix(tmp_path / "a.sock", b"well?")
+    with pytest.raises(OSError, match="without an answer"):
+        await ask_unix(tmp_path / "a.sock", b"silence")
+    with pytest.raises(FileNotFoundError):
+        await ask_unix(tmp_path / "b.sock", b"well?")
 
 
 async def test_many_bugs_in_a_short_while_exhaust_the_budget(mock_clock):
