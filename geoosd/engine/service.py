@@ -228,6 +228,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="FILE", help="a GGUF file to serve instead of the shipped model"
     )
+    parser.add_argument(
+        "--check-wanted", action="store_true", help="end with 0 where the engine is wanted, else 1"
+    )
 
 
 SPEC = ServiceSpec(

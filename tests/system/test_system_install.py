@@ -1,0 +1,83 @@
+"""make install, again, over an older one while it runs, and make uninstall."""
+
+import subprocess
+
+import pytest
+from conftest import DAEMONS, HERE, ROOT, Machine, until
+from test_system_faults import VIEW, words
+
+
+@pytest.fixture(scope="module")
+def writable(installed, tmp_path_factory):
+    """A machine whose /opt can be written to."""
+    log = tmp_path_factory.mktemp("sandbox") / "console.log"
+    with Machine(installed, log, writable=True) as machine:
+        yield machine
+
+
+def install(machine, *arguments):
+    return machine.run("make", "-C", str(ROOT), "install", *arguments, timeout=250)
+
+
+def test_a_staged_tree_knows_nothing_of_where_it_was_staged(installed):
+    found = subprocess.run(
+        ["grep", "-rlF", str(installed), installed], capture_output=True, text=True, check=False
+    )
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize("target", ["install", "uninstall"])
+def test_not_without_root(writable, target):
+    answer = writable.call("make", "-C", str(ROOT), target, user="nobody", group="nogroup")
+    assert answer.returncode != 0
+    assert (
+        f"cannot {target}: it writes to /opt/geoos and /etc/geoos; use: sudo make" in answer.stderr
+    )
+
+
+def test_upgrade_while_a_stream_runs(writable):
+    writable.start_all()
+    writable.model(400, 0.1)
+    script = str(HERE / "steady_viewer.py")
+    writable.background("viewer", "/usr/bin/env", "/opt/geoos/bin/python", script, VIEW)
+    until(lambda: writable.call("grep", "-q", "Hello", VIEW).returncode == 0, "the viewer is in")
+    body = '{"model": "scripted", "stream": true, "messages": []}'
+    url = "http://127.0.0.1:1235/v1/chat/completions"
+    writable.background("client", "curl", "-sN", "-o", "/var/tmp/answer", "-d", body, url)
+    until(lambda: "w5 " in words(writable), "words arrive")
+    before, release = writable.main_pids(), writable.run("readlink", "/opt/geoos/current")
+    writable.configure("# the administrator's own\n[engine]\nenabled = 'no'\n")
+
+    said = install(writable)
+    assert "kept /etc/geoos/geoos.toml" in said
+    assert "next: systemctl restart" in said
+    assert writable.main_pids() == before  # nothing was touched that runs
+    assert writable.run("readlink", "/opt/geoos/current") != release
+    assert "administrator's own" in writable.run("cat", "/etc/geoos/geoos.toml")
+
+    for daemon in ("compositor", "broadcaster", "control"):
+        writable.run("systemctl", "restart", f"geoos-{daemon}")
+    until(lambda: "w399 " in words(writable), "the stream's end", 60)
+    assert set(words(writable).split()) == {f"w{index}" for index in range(400)}
+    writable.run("systemctl", "restart", "geoos-bridge")
+    program = writable.run("readlink", "-f", "/opt/geoos/current").strip()
+    for daemon, pid in writable.main_pids().items():
+        assert program in writable.run("sh", "-c", f"tr '\\0' ' ' </proc/{pid}/cmdline"), daemon
+
+
+def test_uninstall_leaves_the_data(writable):
+    said = writable.run("make", "-C", str(ROOT), "uninstall")
+    assert "/var/lib/geoos" in said
+    assert writable.call("pgrep", "-f", "bin/geoosd").stdout == ""
+    assert writable.call("ls", "/opt/geoos").returncode != 0
+    assert writable.run("find", "/usr/local", "-name", "*geoos*").strip() == ""
+    writable.run("test", "-d", "/var/lib/geoos/compositor")
+    writable.run("test", "-f", "/etc/geoos/geoos.toml")
+    assert writable.call("systemctl", "cat", "geoos.target").returncode != 0
+
+
+def test_install_then_start_on_a_clean_machine(writable):
+    writable.run("rm", "-rf", "/etc/geoos", "/var/lib/geoos")
+    assert "next: systemctl enable --now geoos.target" in install(writable)
+    writable.run("systemctl", "start", "geoos.target")
+    assert all(writable.active(each) for each in DAEMONS)

@@ -1,0 +1,48 @@
+"""The units of a desktop without root: systemctl --user."""
+
+import pytest
+from conftest import DAEMONS, Machine, until
+
+
+@pytest.fixture(scope="module")
+def desktop(installed, tmp_path_factory):
+    """A machine with logind, and ann, who has a manager of her own."""
+    log = tmp_path_factory.mktemp("sandbox") / "console.log"
+    with Machine(installed, log, users=True) as machine:
+        machine.configure("[engine]\nenabled = 'no'\n")
+        machine.run("useradd", "--create-home", "--shell", "/bin/bash", "ann")
+        uid = machine.run("id", "-u", "ann").strip()
+        started = machine.call("systemctl", "start", f"user@{uid}.service")
+        if started.returncode != 0:
+            pytest.skip(f"no user manager in this sandbox: {started.stderr.strip()}")
+        machine.uid = uid
+        yield machine
+
+
+def as_ann(machine, *command):
+    environ = {
+        "XDG_RUNTIME_DIR": f"/run/user/{machine.uid}",
+        "HOME": "/home/ann",
+        "DBUS_SESSION_BUS_ADDRESS": f"unix:path=/run/user/{machine.uid}/bus",
+    }
+    return machine.call(*command, user="ann", environ=environ)
+
+
+def test_everything_runs_as_ann(desktop):
+    answer = as_ann(desktop, "systemctl", "--user", "start", "geoos.target")
+    log = as_ann(desktop, "systemctl", "--user", "status", "--no-pager", "geoos-*").stdout
+    assert answer.returncode == 0, answer.stderr + log
+    for daemon in DAEMONS:
+        state = as_ann(desktop, "systemctl", "--user", "is-active", f"geoos-{daemon}")
+        assert state.stdout.strip() == "active", log
+    assert as_ann(desktop, "geoosctl", "status").returncode == 0
+    sockets = desktop.run("ls", f"/run/user/{desktop.uid}/geoos").split()
+    assert "control.sock" in sockets
+
+
+def test_reload_and_stop(desktop):
+    assert as_ann(desktop, "systemctl", "--user", "reload", "geoos-bridge").returncode == 0
+    units = ("geoos.target", "geoos-*.service", "geoos-*.socket")
+    assert as_ann(desktop, "systemctl", "--user", "stop", *units).returncode == 0
+    until(lambda: desktop.call("pgrep", "-f", "bin/geoosd").stdout == "", "nothing is left")
+    assert desktop.run("ls", f"/run/user/{desktop.uid}/geoos").split() == []
