@@ -26,7 +26,7 @@ from structlog.typing import FilteringBoundLogger
 from geoosd import __version__, config
 from geoosd.config import Address, Config, Paths
 from geoosd.errors import EX_CONFIG, EX_SOFTWARE, EX_USAGE, ConfigError, StartError
-from geoosd.runtime import logs, metrics, sockets
+from geoosd.runtime import journal, logs, metrics, sockets
 from geoosd.runtime.daemon import DaemonInterface
 from geoosd.runtime.health import HealthRegistry
 from geoosd.runtime.notify import Notifier
@@ -305,8 +305,7 @@ def main(spec: ServiceSpec, argv: Sequence[str] | None = None) -> int:
     try:
         loaded = load_config(args)
     except ConfigError as error:
-        print(f"geoosd {spec.name}: {error}", file=sys.stderr)  # noqa: T201 - logging is not up yet
-        return EX_CONFIG
+        return _refuse(spec.name, str(error))
     log_book = logs.configure(spec.name, loaded.log.level, loaded.log.format)
     runtime = Runtime(
         spec.name,
@@ -323,6 +322,15 @@ def main(spec: ServiceSpec, argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last line: say it, let the manager restart us
         return _say_why(runtime, [error])
     return 0
+
+
+def _refuse(name: str, reason: str) -> int:
+    """Say why there is no configuration to run with, before it could tell how to log."""
+    if journal.stderr_is_journal():
+        logs.configure(name, "info").logger().critical(reason)
+    else:
+        print(f"geoosd {name}: {reason}", file=sys.stderr)  # noqa: T201
+    return EX_CONFIG
 
 
 def _say_why(runtime: Runtime, errors: list[BaseException]) -> int:

@@ -223,10 +223,11 @@ class VarlinkServer:
 
 
 def _denial(method: str, access: Access) -> str:
-    group = _ADMIN_GROUP if access == "admin" else _READ_GROUP
+    # The sockets open for the first group alone: an administrator is in both.
+    groups = f"{_READ_GROUP},{_ADMIN_GROUP}" if access == "admin" else _READ_GROUP
     return (
-        f"cannot call {method}: needs root or group {group}; "
-        f"use sudo, or: sudo usermod -aG {group} $USER, and log in again"
+        f"cannot call {method}: needs root or group {groups.rpartition(',')[2]}; "
+        f"use sudo, or: sudo usermod -aG {groups} $USER, and log in again"
     )
 
 

@@ -63,8 +63,8 @@ def test_administrators_may_read_too(monkeypatch):
     assert Policy.of_system() == Policy(frozenset({0}), frozenset({0}))
 
 
-@pytest.mark.parametrize(("access", "group"), [("use", "geoos"), ("admin", "geoos-admin")])
-def test_a_denial_names_the_remedy(access, group):
+@pytest.mark.parametrize(("access", "groups"), [("use", "geoos"), ("admin", "geoos,geoos-admin")])
+def test_a_denial_names_the_remedy(access, groups):
     denial = varlink._denial("io.geoos.Control.Reload", access)
     assert denial.startswith("cannot call io.geoos.Control.Reload: needs root or group")
-    assert f"usermod -aG {group} " in denial
+    assert f"usermod -aG {groups} " in denial
