@@ -40,10 +40,11 @@ from geoosd.bridge.adapters.http_connection import DEFAULT_LIMITS, ClientRequest
 from geoosd.bridge.adapters.http_server import HttpServer
 from geoosd.bridge.adapters.model_field import Asked
 from geoosd.bridge.adapters.tap import Publish, Tap
+from geoosd.bridge.core import dialects
 from geoosd.bridge.core.exchange import Exchange
 from geoosd.errors import UpstreamError
 
-TAPPED: Final = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
+TAPPED: Final = dialects.PATHS
 """What a POST to is told to the map."""
 
 _JSON: Final = (b"content-type", b"application/json")

@@ -22,7 +22,9 @@ import zlib
 from typing import Final, Literal, Protocol, TypeAlias
 
 from geoosd.bridge.core import chunks
-from geoosd.bridge.core.chunks import Chunk
+from geoosd.bridge.core.dialects import Decode, Dialect, dialect_of, reading_of
+from geoosd.bridge.core.ndjson import NDJSONParser
+from geoosd.bridge.core.pieces import Chunk
 from geoosd.bridge.core.sse import SSEParser
 from geoosd.bridge.core.tokens import TokenStream
 from geoosd.errors import MessageError, SSETooLarge
@@ -36,8 +38,7 @@ from geoosd.wire.messages import (
     Usage,
 )
 
-Dialect: TypeAlias = Literal["chat", "completions", "other"]
-"""Of ``other`` requests only start and end are told."""
+__all__ = ["MAX_ANSWER", "MAX_CHOICES", "MAX_ERROR_BODY", "Dialect", "Exchange", "dialect_of"]
 
 MAX_ANSWER: Final = 16 << 20
 """Bytes kept of an answer that is not a stream; a longer one is not read."""
@@ -47,17 +48,7 @@ MAX_CHOICES: Final = 128
 _MAX_INFLATED: Final = 1 << 20
 _MAX_NAME: Final = 256
 
-_Reading: TypeAlias = Literal["nothing", "stream", "answer", "error"]
-
-_DIALECTS: Final[dict[str, Dialect]] = {
-    "/v1/chat/completions": "chat",
-    "/v1/completions": "completions",
-}
-
-
-def dialect_of(path: str) -> Dialect:
-    """The dialect of a request path such as ``/v1/chat/completions?x=y``."""
-    return _DIALECTS.get(path.partition("?")[0].rstrip("/"), "other")
+_Reading: TypeAlias = Literal["nothing", "events", "lines", "whole", "error"]
 
 
 class _Inflater(Protocol):
@@ -101,14 +92,16 @@ class Exchange:
         self._progress: tuple[int, int] | None = None
         self._reading: _Reading = "nothing"
         self._status = 0
+        self._decode: Decode = chunks.decode
         self._parser = SSEParser()
+        self._lines = NDJSONParser()
         self._body = bytearray()
         self._inflater: _Inflater | None = None
         self._streams: dict[int, TokenStream] = {}
         self._finished: dict[int, str] = {}
         self._usage: Usage | None = None
         self._speed: float | None = None
-        self._predicted: int | None = None
+        self._predicted: dict[int, int] = {}
         self._done = False
         self._began: float | None = None
         self._first_token: float | None = None
@@ -142,7 +135,6 @@ class Exchange:
         """The head of the answer has come: it says how the body is to be read."""
         self._status = status
         self._position = None
-        kind = content_type.partition(";")[0].strip().lower()
         encoding = (content_encoding or "identity").strip().lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
             self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
@@ -152,11 +144,9 @@ class Exchange:
         if status >= 400:
             self._reading = "error"
             return []
-        if self._dialect != "other":
-            if kind == "text/event-stream":
-                self._reading = "stream"
-            elif kind.endswith("json"):
-                self._reading = "answer"
+        reading = reading_of(self._dialect, content_type)
+        if reading is not None:
+            self._reading, self._decode = reading
         return self._prefill(None)
 
     def receive(self, data: bytes, now: float) -> list[Payload]:
@@ -180,12 +170,16 @@ class Exchange:
         if self.ended:
             return []
         payloads: list[Payload] = []
-        if self._reading == "answer":
+        if self._reading == "lines":
+            self._decoded(self._lines.finish(), "message", now, payloads)
+        if self._reading == "whole":
             payloads = self._whole_answer(now)
         elif self._reading == "error":
             said = chunks.error_of(bytes(self._body))
             self.error = f"the upstream answered {self._status}" + (f": {said}" if said else "")
-        elif self._reading == "stream" and not (self._done or self._finished or self.error):
+        elif self._reading in ("events", "lines") and not (
+            self._done or self._finished or self.error
+        ):
             self.error = "the answer broke off"
         self.ended = True
         self._reading = "nothing"
@@ -224,16 +218,18 @@ class Exchange:
     # -- the body ----------------------------------------------------------------------------------
 
     def _read(self, data: bytes, now: float) -> list[Payload]:
-        if self._reading == "stream":
-            return self._stream(data, now)
-        limit = MAX_ANSWER if self._reading == "answer" else MAX_ERROR_BODY
+        if self._reading == "events":
+            return self._events(data, now)
+        if self._reading == "lines":
+            return self._take_lines(data, now)
+        limit = MAX_ANSWER if self._reading == "whole" else MAX_ERROR_BODY
         if len(self._body) + len(data) <= limit:
             self._body += data
-        elif self._reading == "answer":
+        elif self._reading == "whole":
             self._give_up()
         return []
 
-    def _stream(self, data: bytes, now: float) -> list[Payload]:
+    def _events(self, data: bytes, now: float) -> list[Payload]:
         try:
             events = self._parser.receive(data)
         except SSETooLarge:
@@ -241,26 +237,35 @@ class Exchange:
             return []
         payloads: list[Payload] = []
         for event in events:
-            try:
-                chunk = chunks.decode(event.data)
-            except MessageError:
-                self.errors += 1
-                continue
-            if chunk is not None:
-                self._take(chunk, now, payloads)
+            self._decoded(event.data, event.type, now, payloads)
         return payloads
+
+    def _take_lines(self, data: bytes, now: float) -> list[Payload]:
+        try:
+            lines = self._lines.receive(data)
+        except SSETooLarge:
+            self._give_up()
+            return []
+        payloads: list[Payload] = []
+        for line in lines:
+            self._decoded(line, "message", now, payloads)
+        return payloads
+
+    def _decoded(self, data: bytes, kind: str, now: float, payloads: list[Payload]) -> None:
+        """Read one event, line or whole answer, and take what it says."""
+        try:
+            chunk = self._decode(data, kind)
+        except MessageError:
+            self.errors += 1
+            return
+        if chunk is not None:
+            self._take(chunk, now, payloads)
 
     def _whole_answer(self, now: float) -> list[Payload]:
         payloads: list[Payload] = []
-        try:
-            chunk = chunks.decode(bytes(self._body))
-        except MessageError:
-            self.errors += 1
-            return payloads
-        if chunk is not None:
-            self._take(chunk, now, payloads)
-            # All tokens came at once: the answer tells nothing of their times.
-            self._first_token = self._last_token = None
+        self._decoded(bytes(self._body), "message", now, payloads)
+        # All tokens came at once: the answer tells nothing of their times.
+        self._first_token = self._last_token = None
         return payloads
 
     def _give_up(self) -> None:
@@ -278,21 +283,26 @@ class Exchange:
             self.model = chunk.model[:_MAX_NAME]
         if chunk.partial:
             self.errors += 1
+        if chunk.loading is not None:
+            payloads += self._loading(chunk.loading)
         if chunk.progress is not None:
             payloads += self._prefill(chunk.progress)
         if chunk.pieces:
             self._take_pieces(chunk, now, payloads)
-        if chunk.predicted is not None:
-            self._predicted = chunk.predicted
-        if chunk.speed is not None and chunk.speed > 0.0:
-            self._speed = chunk.speed
-        if chunk.usage is not None:
-            self._add_usage(chunk.usage)
+        self._take_counts(chunk)
         if chunk.finished:
             self._finished.update(chunk.finished)
         if chunk.error is not None:
             self.error = self.error or chunk.error
         self._done = self._done or chunk.done
+
+    def _take_counts(self, chunk: Chunk) -> None:
+        if chunk.predicted is not None:
+            self._predicted[chunk.choice] = chunk.predicted
+        if chunk.speed is not None and chunk.speed > 0.0:
+            self._speed = chunk.speed
+        if chunk.usage is not None:
+            self._add_usage(chunk.usage)
 
     def _take_pieces(self, chunk: Chunk, now: float, payloads: list[Payload]) -> None:
         if self._phase != "generating":
@@ -302,7 +312,8 @@ class Exchange:
             self._first_token = now
         self._last_token = now
         pieces = chunk.pieces
-        if chunk.predicted is not None and chunk.predicted - (self._predicted or 0) > len(pieces):
+        before = self._predicted.get(chunk.choice, 0)
+        if chunk.predicted is not None and chunk.predicted - before > len(pieces):
             # The server made more tokens than it shows: what it tells is of the last one only.
             for piece in pieces:
                 piece.exact = False
@@ -322,6 +333,14 @@ class Exchange:
             state = stream.state()
             if state is not None:
                 payloads.append(state)
+
+    def _loading(self, loading: tuple[int, int]) -> list[Payload]:
+        """The server loads the model first: the request waits for that."""
+        if self._phase == "generating":
+            return []
+        self._phase = "queued"
+        self._progress = loading
+        return [SessionProgress(self.session, "queued", processed=loading[0], total=loading[1])]
 
     def _prefill(self, progress: tuple[int, int] | None) -> list[Payload]:
         if self._phase == "generating" or (progress is not None and progress == self._progress):

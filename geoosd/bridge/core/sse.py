@@ -51,9 +51,11 @@ class SSEParser:
     __slots__ = (
         "_after_cr",
         "_at_start",
+        "_bound",
         "_data",
         "_failure",
         "_id",
+        "_idle",
         "_max_event",
         "_max_line",
         "_rest",
@@ -67,6 +69,8 @@ class SSEParser:
     def __init__(self, *, max_line: int = MAX_LINE, max_event: int = MAX_EVENT) -> None:
         self._max_line = max_line
         self._max_event = max_event
+        self._bound = min(max_line, max_event)
+        self._idle = False
         self._rest: list[bytes] = []
         self._rest_size = 0
         self._at_start = True
@@ -86,8 +90,26 @@ class SSEParser:
         before it were returned: the call that finds it returns those, the next one raises. Then
         the stream cannot be read any further.
         """
+        # Almost always a piece is one whole event of one line, and nothing is held back before it.
+        if (
+            self._idle
+            and data[:6] == b"data: "
+            and data[-2:] == b"\n\n"
+            and data.find(b"\n") == len(data) - 2 <= self._bound
+            and b"\r" not in data
+        ):
+            return [Event(data[6:-2], "message", self.last_id)]
         if self._failure is not None:
             raise self._failure
+        events = self._receive(data)
+        self._idle = (
+            not (self._at_start or self._after_cr or self._rest or self._data or self._type)
+            and self._failure is None
+            and self._id == self.last_id
+        )
+        return events
+
+    def _receive(self, data: bytes) -> list[Event]:
         if self._at_start:
             data = self._without_bom(data)
         if not data:

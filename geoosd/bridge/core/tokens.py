@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from geoosd.bridge.core.chunks import Alternative, Piece
+from geoosd.bridge.core.pieces import Alternative, Piece
 from geoosd.wire.messages import (
     MAX_TOKEN_TEXT,
     NeuralData,

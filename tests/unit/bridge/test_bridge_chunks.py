@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from geoosd.bridge.core.chunks import Chunk, Piece, decode, error_of
+from geoosd.bridge.core.chunks import decode, error_of
+from geoosd.bridge.core.pieces import Chunk, Piece
 from geoosd.errors import MessageError
 from geoosd.wire.messages import Usage
 
@@ -205,8 +206,39 @@ def test_token_ids_of_vllm():
         return decode(json.dumps(data).encode()).pieces[0]
 
     assert piece([9]).token_id == 9
-    assert piece([9, 8]).token_id is None
+    assert piece([9]).exact
+    assert (piece([9, 8]).token_id, piece([9, 8]).exact) == (8, False)
     assert piece(None).token_id is None
+    assert piece([]).token_id is None
+    assert piece([-1]).token_id is None
+
+
+def test_several_tokens_of_vllm_in_a_chunk_with_their_ids():
+    logprobs = {"content": [entry("a", -1.0), entry("b", -2.0, id=4)]}
+    choice = {"index": 0, "delta": {"content": "ab"}, "logprobs": logprobs, "token_ids": [7, 8]}
+    pieces = decode(json.dumps({"choices": [choice]}).encode()).pieces
+    assert [(each.text, each.token_id, each.exact) for each in pieces] == [
+        ("a", 7, True),
+        ("b", 4, True),
+    ]
+    choice["token_ids"] = [7]
+    assert decode(json.dumps({"choices": [choice]}).encode()).pieces[0].token_id is None
+
+
+def test_tokens_that_vllm_names_by_their_id():
+    top = [entry("token_id:7", -1.0), entry("token_id:x", -3.0), entry("token_id:" + "9" * 30)]
+    logprobs = {"content": [entry("token_id:7", -1.0, top_logprobs=top)]}
+    (piece,) = chat({"content": "word"}, logprobs=logprobs).pieces
+    assert (piece.token_id, piece.exact) == (7, True)
+    assert [each.id for each in piece.alternatives] == [7, None, None]
+    (piece,) = chat({"reasoning": "hm"}, logprobs={"content": [entry("7")]}).pieces
+    assert (piece.role, piece.token_id, piece.exact) == ("reasoning", None, False)
+
+
+def test_prompt_token_ids_of_vllm_are_not_the_answer():
+    choice = {"index": 0, "delta": {"role": "assistant", "content": ""}}
+    first = json.dumps({"choices": [choice], "prompt_token_ids": [1]}).encode()
+    assert decode(first) == Chunk()
 
 
 def test_an_answer_that_was_not_streamed():

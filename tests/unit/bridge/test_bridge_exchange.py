@@ -65,7 +65,14 @@ def end(reason: str = "stop", index: int = 0) -> dict:
         ("/v1/chat/completions", "chat"),
         ("/v1/completions?x=1", "completions"),
         ("/v1/chat/completions/", "chat"),
-        ("/v1/responses", "other"),
+        ("/v1/responses", "responses"),
+        ("/v1/messages", "messages"),
+        ("/completion", "completion"),
+        ("/api/chat", "ollama"),
+        ("/api/generate/", "ollama"),
+        ("/api/v1/chat", "lmstudio"),
+        ("/api/v0/chat/completions", "chat"),
+        ("/v1/embeddings", "other"),
     ],
 )
 def test_dialects(path, dialect):

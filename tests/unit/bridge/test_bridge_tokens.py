@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from geoosd.bridge.core.chunks import Alternative, Piece
+from geoosd.bridge.core.pieces import Alternative, Piece
 from geoosd.bridge.core.tokens import WINDOW, Strength, TokenStream, entropy_bits, split_text
 
 
