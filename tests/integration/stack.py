@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,9 +23,20 @@ T = TypeVar("T")
 BIN = Path(sys.executable).parent
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has, all different, and none that an outgoing connection may be given.
+
+    The kernel takes those from 32768 on (ip_local_port_range): a port of its choosing may be gone
+    before a daemon binds it.
+    """
+    ports: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(ports) < count:
+            port = random.randrange(10_000, 32_000)
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
+    return ports
 
 
 def until(
@@ -74,7 +86,7 @@ class Stack:
 
     def __init__(self, directory: Path, *, engine: bool, upstream: str | None = None) -> None:
         self.directory = directory
-        self.bridge, self.broadcaster, self.engine = free_port(), free_port(), free_port()
+        self.bridge, self.broadcaster, self.engine = free_ports(3)
         url = upstream or f"http://127.0.0.1:{self.engine}"
         name = "engine" if engine else "scripted"
         self.config = directory / "geoos.toml"
