@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from .stack import free_ports
+
 BIN = Path(sys.executable).parent
 
 
@@ -45,8 +47,7 @@ class EngineProcess:
     """The daemon in directories of its own."""
 
     def __init__(self, directory):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            self.port = server.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {
             **os.environ,
