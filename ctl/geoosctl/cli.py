@@ -35,6 +35,9 @@ _CLOSED_PIPE = 141
 VERBS: Final = {
     "status": "state",
     "health": "state",
+    "start": "units",
+    "stop": "units",
+    "restart": "units",
     "logs": "logs",
     "metrics": "metrics",
     "prompt": "prompt",

@@ -33,6 +33,7 @@ COLORS: dict[str, str] = {
     "warning": "yellow",
     "unreachable": "red",
     "critical": "red",
+    "failed": "red",
     "down": "red",
     "error": "red",
     "unknown": "magenta",

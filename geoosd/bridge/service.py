@@ -23,7 +23,7 @@ from geoosd.runtime.health import Finding
 from geoosd.runtime.metrics import RateMeter
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
 from geoosd.runtime.watchdog import ask_http
-from geoosd.wire import reports
+from geoosd.wire import events, reports
 from geoosd.wire.messages import Payload, SessionEnded, SessionStarted, TokenVisualizationUpdate
 
 _LOSS_MEMORY: Final = 300.0
@@ -203,6 +203,7 @@ class Bridge:
             tokens_per_second=_rounded(ended.tokens_per_second),
             unreadable=exchange.errors or None,
             error=error,
+            **(events.REQUEST_FAILED.fields if error is not None else {}),
         )
         if not self._exchanges:
             self._idle.set()

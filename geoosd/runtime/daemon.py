@@ -15,7 +15,7 @@ from geoosd.config import Config
 from geoosd.errors import ConfigError
 from geoosd.runtime import metrics
 from geoosd.runtime.varlink import IncomingCall, invalid_argument
-from geoosd.wire import reports
+from geoosd.wire import events, reports
 from geoosd.wire import varlink as wire
 
 if TYPE_CHECKING:
@@ -108,12 +108,14 @@ class DaemonInterface:
                 fresh = await trio.to_thread.run_sync(self._load)
                 await self._service.reload(fresh)
             except ConfigError as error:
-                runtime.log.error("reload refused", error=str(error))
+                runtime.log.error(
+                    "reload refused", error=str(error), **events.RELOAD_REFUSED.fields
+                )
                 raise
             else:
                 runtime.config = fresh
                 runtime.logs.set_level(fresh.log.level)
-                runtime.log.info("reloaded")
+                runtime.log.info("reloaded", **events.RELOADED.fields)
             finally:
                 runtime.state = "active"
                 runtime.notifier.ready(runtime.status_text)

@@ -202,7 +202,8 @@ def _console() -> Any:
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
 
     def render(logger: Any, method: str, event: EventDict) -> Any:
-        event.pop("daemon", None)
+        for key in ("daemon", "message_id"):
+            event.pop(key, None)
         return renderer(logger, method, stamp(logger, method, event))
 
     return render

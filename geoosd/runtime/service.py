@@ -32,7 +32,7 @@ from geoosd.runtime.health import HealthRegistry
 from geoosd.runtime.notify import Notifier
 from geoosd.runtime.varlink import VarlinkServer
 from geoosd.runtime.watchdog import ErrorBudget, Proof, feed_watchdog
-from geoosd.wire import reports
+from geoosd.wire import events, reports
 
 
 @dataclass
@@ -198,11 +198,13 @@ async def serve(
         listener = runtime.listen_unix("varlink", socket_name)
         with runtime.marked():
             if runtime.crashed_before:
-                runtime.log.warning("the last run did not end as it should")
+                runtime.log.warning(
+                    "the last run did not end as it should", **events.ENDED_BADLY.fields
+                )
             await _serve_until_drained(spec, service, runtime, listener, task_status)
     finally:
         runtime.close()
-    runtime.log.info("stopped")
+    runtime.log.info("stopped", **events.STOPPED.fields)
 
 
 async def _serve_until_drained(
@@ -223,7 +225,7 @@ async def _serve_until_drained(
         if runtime.status_text == "starting":
             runtime.status_text = "active"
         runtime.notifier.ready(runtime.status_text)
-        runtime.log.info("ready", pid=os.getpid(), version=__version__)
+        runtime.log.info("ready", pid=os.getpid(), version=__version__, **events.READY.fields)
         task_status.started()
         await runtime.draining.wait()
         runtime.state = "draining"
@@ -327,7 +329,7 @@ def main(spec: ServiceSpec, argv: Sequence[str] | None = None) -> int:
 def _refuse(name: str, reason: str) -> int:
     """Say why there is no configuration to run with, before it could tell how to log."""
     if journal.stderr_is_journal():
-        logs.configure(name, "info").logger().critical(reason)
+        logs.configure(name, "info").logger().critical(reason, **events.CANNOT_START.fields)
     else:
         print(f"geoosd {name}: {reason}", file=sys.stderr)  # noqa: T201
     return EX_CONFIG
@@ -337,10 +339,10 @@ def _say_why(runtime: Runtime, errors: list[BaseException]) -> int:
     """Log why the daemon ends, once; its exit code."""
     reason = "; ".join(dict.fromkeys(str(error) or type(error).__name__ for error in errors))
     if all(isinstance(error, ConfigError | StartError) for error in errors):
-        runtime.log.critical(reason)
+        runtime.log.critical(reason, **events.CANNOT_START.fields)
         runtime.notifier.status(reason)
         return EX_CONFIG
-    runtime.log.critical("crashed", error=reason, exc_info=errors[0])
+    runtime.log.critical("crashed", error=reason, exc_info=errors[0], **events.CRASHED.fields)
     return EX_SOFTWARE
 
 

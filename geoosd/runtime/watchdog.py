@@ -17,6 +17,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from geoosd.runtime.notify import Notifier, watchdog_interval
+from geoosd.wire import events
 
 Proof: TypeAlias = Callable[[], Awaitable[None]]
 """Shows that a part of the data path works, by using it; raises OSError or hangs otherwise."""
@@ -47,7 +48,7 @@ async def feed_watchdog(
                 patience.cancel()
                 reason = str(error) or type(error).__name__
         if patience.cancelled_caught or patience.cancel_called:
-            log.error("no sign of life", part=asked, error=reason)
+            log.error("no sign of life", part=asked, error=reason, **events.HUNG.fields)
         await trio.sleep_until(due)
 
 
@@ -88,7 +89,11 @@ class ErrorBudget:
     def spend(self, where: str, error: BaseException) -> None:
         """Log a bug that a firewall caught in *where*; when there were too many, say so."""
         self._log.error(
-            "bug", where=where, error=f"{type(error).__name__}: {error}", exc_info=error
+            "bug",
+            where=where,
+            error=f"{type(error).__name__}: {error}",
+            exc_info=error,
+            **events.BUG.fields,
         )
         now = trio.current_time()
         self._seen.append(now)

@@ -13,7 +13,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output
+from geoosctl import client, journal, output, systemd
 from geoosctl.cli import Settings, Verb, settings
 from geoosctl.commands.state import read
 from geoosd.config import DAEMONS
@@ -82,12 +82,28 @@ def logs(
 ) -> None:
     """Show the log records of all daemons.
 
-    A daemon still holds its newest 2,000. Text of prompts and answers is never in them.
+    Under systemd they come from the journal, if you may read it; else from the daemons, which hold
+    their newest 2,000 each. Text of prompts and answers is never in them.
     """
+    options = settings()
     if lines is None:
         lines = _ALL if since is not None else 100
+    manager = systemd.find(options.control, chosen=options.socket is not None)
+    if manager is not None and journal.readable(manager):
+        command = journal.arguments(
+            manager,
+            [unit] if unit else DAEMONS,
+            lines=lines,
+            level=level,
+            session=session,
+            since=since,
+            follow=follow,
+        )
+        for record in journal.read(command):
+            _show(record)
+        return
     query = {"lines": lines, "unit": unit, "level": level, "session": session, "follow": follow}
-    for record in _records(settings(), query):
+    for record in _records(options, query):
         if since is None or record.timestamp >= since:
             _show(record)
 

@@ -15,7 +15,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output
+from geoosctl import client, journal, output, systemd
 from geoosctl.cli import Verb, settings
 from geoosd.config import DAEMONS
 from geoosd.errors import EX_SOFTWARE, GeoosError, VarlinkError
@@ -41,6 +41,7 @@ class Entry(Struct):
     restarts: int = 0
     restarted: float | None = None
     status: DaemonStatus | None = None
+    unit: systemd.Unit | None = None
 
 
 class _Entries(Struct):
@@ -94,16 +95,72 @@ def status() -> int:
         entries = _without_control(path, error)
         if options.socket and not any(entry.status for entry in entries):
             raise
+    manager = systemd.find(path, chosen=options.socket is not None)
+    enabled = None if manager is None else _add_units(manager, entries)
     state = _overall(entries)
     if options.json:
-        output.print_json({"state": state, "daemons": msgspec.to_builtins(entries)})
+        found = {"manager": manager, "enabled": enabled, "daemons": msgspec.to_builtins(entries)}
+        output.print_json({"state": state, **found})
     elif state == "stopped":
-        output.echo(f"geoos is {output.colored('stopped', bold=True)}")
-        output.echo(f"start it: {client.how_to_start(path)}")
+        for line in _stopped_lines(entries, manager, path):
+            output.echo(line)
     else:
         for line in _status_lines(entries, state, time.time()):
             output.echo(line)
+        if enabled is False:
+            output.echo("\nnot enabled: it will not start at the next boot")
+            output.echo(f"→ {systemd.systemctl(manager or 'system')} enable {systemd.TARGET}")
     return 0 if state == "active" else _SOME_NOT_ACTIVE
+
+
+def _add_units(manager: systemd.Manager, entries: list[Entry]) -> bool | None:
+    """Add what systemd knows to *entries*; whether geoos starts at boot, None if nobody knows.
+
+    A daemon that failed and that control does not tell of is added; what answers is not disturbed
+    by a systemd that does not.
+    """
+    try:
+        units = systemd.daemons(manager)
+        target = systemd.show(manager, [systemd.TARGET])
+    except GeoosError:
+        return None
+    known = {entry.name: entry for entry in entries}
+    for name, unit in units.items():
+        if unit.failed or unit.restarts:
+            unit.last_error = journal.last_error(manager, name)
+        if name not in known and unit.failed:
+            known[name] = Entry(name, "unreachable")
+            entries.append(known[name])
+        if name in known:
+            known[name].unit = unit
+            if unit.failed:
+                known[name].remedy = systemd.remedy(unit, manager)
+    return target[0].enabled in ("enabled", "enabled-runtime") if target else None
+
+
+def _stopped_lines(
+    entries: Sequence[Entry], manager: systemd.Manager | None, path: Path
+) -> Iterator[str]:
+    """Nothing answers: why, where systemd knows, and how to start."""
+    yield f"geoos is {output.colored('stopped', bold=True)}"
+    for entry in entries:
+        if entry.unit is not None and entry.unit.failed:
+            yield f"{entry.name:<11}  {output.colored('failed')}"
+            yield from _unit_lines(entry)
+            if entry.remedy:
+                yield f"{' ' * _INDENT}→ {output.visible(entry.remedy)}"
+    start = f"{systemd.systemctl(manager)} start {systemd.TARGET}" if manager else None
+    yield f"start it: {start or client.how_to_start(path)}"
+
+
+def _unit_lines(entry: Entry) -> Iterator[str]:
+    """What systemd has to say about a daemon's unit, and the error before its last end."""
+    if entry.unit is None:
+        return
+    if words := systemd.trouble(entry.unit):
+        yield from _wrapped(words)
+        if entry.unit.last_error:
+            yield from _wrapped(f"last error: {entry.unit.last_error}")
 
 
 def _without_control(path: Path, error: VarlinkError) -> list[Entry]:
@@ -171,6 +228,7 @@ def _details(entry: Entry, now: float) -> Iterator[str]:
     """What does not fit into the row: why it is away, restarts, rates, queues, broken links."""
     if entry.reason:
         yield from _wrapped(entry.reason)
+    yield from _unit_lines(entry)
     if entry.remedy:
         yield f"{' ' * _INDENT}→ {output.visible(entry.remedy)}"
     if entry.restarted is not None:

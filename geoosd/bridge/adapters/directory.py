@@ -18,6 +18,7 @@ from geoosd.bridge.adapters.upstream import Probe, UpstreamClient, is_local, rea
 from geoosd.bridge.core.router import Route, Router, State, Upstream
 from geoosd.config import Config
 from geoosd.errors import UpstreamError
+from geoosd.wire import events
 
 SEEK_SECONDS: Final = 3.0
 """Between two looks at an upstream that is down."""
@@ -246,10 +247,17 @@ class Directory:
                 f"upstream is {probe.state}",
                 upstream=upstream,
                 error=probe.reason if probe.state == "down" else None,
+                **_event_fields(probe.state),
             )
             self._on_state(upstream, probe.state)
             self._changed.set()
             self._changed = trio.Event()
+
+
+def _event_fields(state: str) -> dict[str, str]:
+    """What marks a record of an upstream's new state."""
+    event = {"down": events.UPSTREAM_LOST, "ready": events.UPSTREAM_READY}.get(state)
+    return event.fields if event is not None else {}
 
 
 def _wants_template(row: Upstream | None, probe: Probe) -> bool:

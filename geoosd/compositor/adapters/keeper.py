@@ -17,6 +17,7 @@ from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
 from geoosd.runtime.health import Finding
 from geoosd.runtime.service import Runtime
+from geoosd.wire import events
 
 _REMEMBERED: Final = 1 << 16
 
@@ -47,7 +48,7 @@ class Keeper:
         else:
             await self._write(self._files.remove_scene)
         for complaint in self._files.complaints:
-            self._runtime.log.warning(complaint)
+            self._runtime.log.warning(complaint, **events.STATE_SET_ASIDE.fields)
         self._set_aside = bool(self._files.complaints)
         return Places(loaded.districts)
 
@@ -116,7 +117,9 @@ class Keeper:
         except OSError as error:
             reason = error.strerror or str(error)
             if reason != self._trouble:
-                self._runtime.log.error("cannot save the map", error=reason)
+                self._runtime.log.error(
+                    "cannot save the map", error=reason, **events.SAVE_FAILED.fields
+                )
             self._trouble = reason
         else:
             self._trouble = None

@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from geoosd.control.adapters.ask import Daemon
 from geoosd.errors import FrameTooLarge, MessageError
+from geoosd.wire import events
 from geoosd.wire import varlink as wire
 
 INTERVAL = 1.0
@@ -52,7 +53,7 @@ async def watch(daemon: Daemon, log: FilteringBoundLogger) -> None:
 
 def _lost(daemon: Daemon, log: FilteringBoundLogger) -> None:
     if daemon.lifeline.lost():
-        log.warning("daemon went away", pid=daemon.lifeline.pid)
+        log.warning("daemon went away", pid=daemon.lifeline.pid, **events.DAEMON_LOST.fields)
 
 
 async def _hangs_up(daemon: Daemon, stream: trio.SocketStream, log: FilteringBoundLogger) -> bool:
@@ -70,7 +71,7 @@ async def _hangs_up(daemon: Daemon, stream: trio.SocketStream, log: FilteringBou
                 messages = splitter.receive(chunk)
             seen = msgspec.convert(wire.decode_reply(messages[-1]).parameters, _Answer).status
             if daemon.lifeline.saw(seen.pid, seen.since, trio.current_time()):
-                log.warning("daemon was restarted", pid=seen.pid)
+                log.warning("daemon was restarted", pid=seen.pid, **events.DAEMON_RESTARTED.fields)
             with trio.move_on_after(INTERVAL):
                 return not await stream.receive_some(1)
     except trio.BrokenResourceError:
