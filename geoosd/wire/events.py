@@ -46,7 +46,8 @@ CANNOT_START: Final = Event(
     "dfb114eddf6945f79f7ea3bd0db08668",
     "cannot start",
     "geoos @GEOOS_DAEMON@ cannot start",
-    "The configuration cannot be used, or what the daemon needs, such as a port, is taken. systemd\n"
+    "The configuration cannot be used, or what the daemon needs, "
+    "such as a port, is taken. systemd\n"
     "does not try again, because another try would end the same way.",
     "Do what the message says; verify with: geoosctl config check; then: geoosctl start",
 )
@@ -54,7 +55,8 @@ CRASHED: Final = Event(
     "ba2417bab0a94aa382336a803e2e7025",
     "crashed",
     "geoos @GEOOS_DAEMON@ crashed",
-    "An error that nobody expected ended the daemon. systemd starts it again; the other daemons go\n"
+    "An error that nobody expected ended the daemon. systemd "
+    "starts it again; the other daemons go\n"
     "on.",
     "Report it with the field GEOOS_EXCEPTION of this record: journalctl -o verbose",
 )
@@ -70,7 +72,8 @@ HUNG: Final = Event(
     "e2ea3fa31e61453aa17273b64ad69939",
     "no sign of life",
     "A part of geoos @GEOOS_DAEMON@ shows no sign of life: @GEOOS_PART@",
-    "The daemon could not prove in time that its loop, its threads and its data path work. If that\n"
+    "The daemon could not prove in time that its loop, its "
+    "threads and its data path work. If that\n"
     "goes on, systemd's watchdog ends it, its stacks go to the journal, and it is started again.",
     "If it comes again: is the machine out of memory or CPU? Else report it with the stacks.",
 )
@@ -78,7 +81,8 @@ BUG: Final = Event(
     "fd830910ab894965a449eb8e15012307",
     "bug",
     "A bug in geoos @GEOOS_DAEMON@ was caught in @GEOOS_WHERE@",
-    "One request, connection or message failed by an error that nobody expected; the rest goes on.\n"
+    "One request, connection or message failed by an error that "
+    "nobody expected; the rest goes on.\n"
     "After 20 within a minute the daemon ends and is started afresh.",
     "Report it with the field GEOOS_EXCEPTION of this record: journalctl -o verbose",
 )
@@ -135,7 +139,8 @@ SAVE_FAILED: Final = Event(
     "de46967cf90e4c31a361af650284564c",
     "cannot save",
     "geoos cannot save the map",
-    "The disk refused it: @GEOOS_ERROR@\nThe map goes on in memory; a restart would lose what is new.",
+    "The disk refused it: @GEOOS_ERROR@\nThe map goes on in "
+    "memory; a restart would lose what is new.",
     "Make room, or mend the permissions, in /var/lib/geoos; it is tried again by itself.",
 )
 STATE_SET_ASIDE: Final = Event(

@@ -39,7 +39,8 @@ def start(daemons: Sequence[str]) -> int:
 def stop(daemons: Sequence[str]) -> int:
     """Stop all daemons, or those named.
 
-    The sockets that would start them again are stopped too. Returns when the processes have ended. What is enabled starts again at the next boot.
+    The sockets that would start them again are stopped too. Returns when the processes have ended.
+    What is enabled starts again at the next boot.
     """
     manager = _manager("stop")
     # Stopping the target alone returns before the services have ended: name every unit.
