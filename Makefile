@@ -30,7 +30,7 @@ test: $(VENV)/.dev ## the whole suite that needs no root
 	@$(BIN)/python -m pytest -m "$(NOT_TESTS)" $(ARGS)
 
 CORES := geoosd/wire,geoosd/gguf,geoosd/bridge/core,geoosd/compositor/core,geoosd/broadcaster/core,$\
-	geoosd/control/core,geoosd/engine/core
+	geoosd/control/core,geoosd/engine/core,geoosd/structure
 
 coverage: $(VENV)/.dev ## the pure cores: every branch has a test
 	@$(BIN)/coverage run --branch --source $(CORES) \
@@ -44,6 +44,7 @@ check: $(VENV)/.dev ## lint, types, import contracts, docs
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest --quiet tests/policy
+	@$(BIN)/geoosctl structure --baseline docs/health/baseline.json .
 
 format: $(VENV)/.dev ## format, and fix what can be fixed
 	@$(BIN)/ruff check --fix .
@@ -52,8 +53,8 @@ format: $(VENV)/.dev ## format, and fix what can be fixed
 test-system: $(VENV)/.dev ## as root: the installed units in a throw-away systemd
 	@$(BIN)/python -m pytest -m system tests/system $(ARGS)
 
-bench: ## benchmarks beside peers
-	@echo "no benchmarks yet: see the status in README.md"
+bench: $(VENV)/.bench ## benchmarks beside peers: a table and bench.json; ARGS=--quick for a minute
+	@$(BIN)/python tests/bench/run.py $(ARGS)
 
 soak: ## the long runs
 	@echo "no long runs yet: see the status in README.md"
@@ -85,8 +86,13 @@ $(VENV)/.run: $(INPUTS) | $(VENV)/.made
 
 $(VENV)/.dev: $(INPUTS) | $(VENV)/.made
 	@echo "installing into $(VENV), with the tools for tests and checks"
-	@$(PIP) -e '.[engine,dev]'
+	@$(PIP) -e '.[engine,structure,dev]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: $(INPUTS) | $(VENV)/.made
+	@echo "installing into $(VENV), with the peers of the benchmarks"
+	@$(PIP) -e '.[bench]'
+	@touch $@
 
 # Each prerequisite that a fresh machine may lack is named with its remedy. Debian keeps ensurepip
 # in python3-venv; without it, `python3 -m venv` leaves a broken directory behind.

@@ -45,6 +45,7 @@ VERBS: Final = {
     "viewers": "listings",
     "snapshot": "snapshot",
     "theme": "theme",
+    "structure": "structure",
     "config": "config",
     "reload": "control",
     "log-level": "control",

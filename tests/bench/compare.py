@@ -1,9 +1,11 @@
 """Compare two bench.json files: has a ratio become more than 10 % worse?
 
-A file is ``{"version": 1, "results": [{"name": str, "ratio": float, "better": "higher" | "lower"},
-...]}``; further keys are kept for people. A ratio is ours against a peer's in the same run, so that
-the machine drops out. A benchmark that is no longer there counts as worse: nothing gets better by
-being left out.
+A file is ``{"version": 1, "results": [{"name": str, "ratio": float, "better": "higher" | "lower",
+"low": float, "high": float}, ...]}``; further keys are kept for people. A ratio is ours against a
+peer's in the same run, so that the machine drops out. ``low`` and ``high``, which may be missing,
+are the extremes of its rounds: where the two files' ranges meet, the difference may be noise, and
+is said but not held against anybody. A benchmark that is no longer there counts as worse: nothing
+gets better by being left out.
 
     python tests/bench/compare.py COMMITTED NEW
 
@@ -25,15 +27,23 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Ratio:
-    """One benchmark's ratio and which way is better."""
+    """One benchmark's ratio, which way is better, and the extremes of its rounds."""
 
     value: float
     better: str
+    low: float | None = None
+    high: float | None = None
 
     def worsening(self, new: float) -> float:
         """By which share of the old ratio *new* is worse; negative: better."""
         change = (self.value - new) / self.value
         return change if self.better == "higher" else -change
+
+    def meets(self, new: Ratio) -> bool:
+        """Whether some round was no better than some round of *new*, where the rounds are known."""
+        if self.low is None or self.high is None or new.low is None or new.high is None:
+            return False
+        return self.low <= new.high if self.better == "higher" else new.low <= self.high
 
 
 def ratios(document: Mapping[str, Any]) -> dict[str, Ratio]:
@@ -49,8 +59,18 @@ def ratios(document: Mapping[str, Any]) -> dict[str, Ratio]:
             raise ValueError(f"{name}: ratio is {value!r}, not a number above 0")
         if better not in ("higher", "lower"):
             raise ValueError(f"{name}: better is {better!r}, not higher or lower")
-        found[name] = Ratio(float(value), better)
+        found[name] = Ratio(float(value), better, *_range(name, entry))
     return found
+
+
+def _range(name: str, entry: Mapping[str, Any]) -> tuple[float, float] | tuple[None, None]:
+    low, high = entry.get("low"), entry.get("high")
+    if low is None or high is None:
+        return None, None
+    numbers = all(isinstance(each, int | float) for each in (low, high))
+    if not (numbers and 0 < low <= entry["ratio"] <= high):
+        raise ValueError(f"{name}: {low!r} to {high!r} is no range around its ratio")
+    return float(low), float(high)
 
 
 def compare(old: Mapping[str, Ratio], new: Mapping[str, Ratio]) -> tuple[list[str], list[str]]:
@@ -64,12 +84,14 @@ def compare(old: Mapping[str, Ratio], new: Mapping[str, Ratio]) -> tuple[list[st
             worse.append(name)
             continue
         share = before.worsening(after.value)
-        bad = share > TOLERANCE + 1e-9
+        verdict = ""
+        if share > TOLERANCE + 1e-9:
+            verdict = "  worse, or noise: the rounds overlap" if before.meets(after) else "  WORSE"
         lines.append(
             f"{name}: {before.value:.3g} -> {after.value:.3g} "
-            f"({-share:+.1%}, {before.better} is better){'  WORSE' if bad else ''}"
+            f"({-share:+.1%}, {before.better} is better){verdict}"
         )
-        if bad:
+        if verdict == "  WORSE":
             worse.append(name)
     lines += [f"{name}: new, {new[name].value:.3g}" for name in sorted(new.keys() - old.keys())]
     return lines, worse

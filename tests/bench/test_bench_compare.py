@@ -32,6 +32,31 @@ def test_ten_percent_is_the_limit(better, before, after, worse):
     assert found == (["x"] if worse else [])
 
 
+@pytest.mark.parametrize(
+    ("better", "old", "new", "worse"),
+    [
+        ("higher", (1.0, 0.8, 1.1), (0.7, 0.6, 0.8), False),
+        ("higher", (1.0, 0.8, 1.1), (0.7, 0.6, 0.79), True),
+        ("lower", (1.0, 0.9, 1.2), (1.3, 1.2, 1.4), False),
+        ("lower", (1.0, 0.9, 1.1), (1.3, 1.2, 1.4), True),
+        ("higher", (1.0, 0.9, 1.1), (0.5, None, None), True),
+    ],
+)
+def test_where_the_rounds_overlap_it_may_be_noise(better, old, new, worse):
+    before, after = (Ratio(value, better, low, high) for value, low, high in (old, new))
+    lines, found = compare({"x": before}, {"x": after})
+    assert found == (["x"] if worse else [])
+    assert ("or noise" in lines[0]) is not worse
+
+
+def test_a_range_is_read_and_must_hold_its_ratio():
+    entry = {"name": "a", "ratio": 2.0, "better": "higher", "low": 1, "high": 3.0}
+    assert ratios({"version": 1, "results": [entry]}) == {"a": Ratio(2.0, "higher", 1.0, 3.0)}
+    for wrong in ({"low": 2.5}, {"high": 1.5}, {"low": 0}, {"high": "3"}):
+        with pytest.raises(ValueError, match="is no range around its ratio"):
+            ratios({"version": 1, "results": [entry | wrong]})
+
+
 def test_a_benchmark_that_vanished_is_worse_and_a_new_one_is_not():
     lines, worse = compare({"old": Ratio(1.0, "higher")}, {"new": Ratio(2.0, "higher")})
     assert worse == ["old"]

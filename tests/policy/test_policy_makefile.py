@@ -78,7 +78,7 @@ def test_installing_is_one_scripts_work(target):
     assert answer.stdout == f"units/install.sh {target}\n"
 
 
-@pytest.mark.parametrize("target", ["bench", "soak"])
+@pytest.mark.parametrize("target", ["soak"])
 def test_what_has_nothing_to_do_yet_says_so(target):
     answer = make(target)
     assert answer.returncode == 0

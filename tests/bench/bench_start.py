@@ -1,0 +1,54 @@
+"""Starting: what importing each daemon costs, and how long `geoosd up` takes until it is ready."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from integration.stack import Stack
+from measure import Pace, Result, Turn, alternate, at_most, ratio, value
+
+NAME = "start"
+DAEMONS = ("bridge", "compositor", "broadcaster", "control")
+
+
+def cpu_ms(statement: str) -> float:
+    """CPU-milliseconds of an interpreter that runs *statement*."""
+    process = subprocess.Popen([sys.executable, "-c", statement], stdin=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, statement
+    return (usage.ru_utime + usage.ru_stime) * 1000
+
+
+def ready_seconds() -> float:
+    """From `geoosd up` to its word that everything is ready."""
+    with tempfile.TemporaryDirectory(prefix="geoos-bench-") as directory:
+        stack = Stack(Path(directory), engine=False)
+        began = time.monotonic()
+        try:
+            stack.start()
+            return time.monotonic() - began
+        finally:
+            stack.kill()
+
+
+def run(pace: Pace) -> Iterator[Result]:
+    """Against an interpreter that imports trio, on which all of them stand."""
+    turns: dict[str, Turn] = {
+        name: partial(cpu_ms, f"import geoosd.{name}.__main__") for name in DAEMONS
+    }
+    turns["trio"] = partial(cpu_ms, "import trio")
+    alternate(turns, 1)  # writes what is not compiled yet
+    measured = alternate(turns, pace.rounds)
+    for name in DAEMONS:
+        group = f"{NAME}, import, CPU"
+        yield ratio(f"{group}: {name} / trio", " ms", measured[name], measured["trio"], "lower")
+    ready = [ready_seconds() for _ in range(1 if pace.quick else 5)]
+    yield value(f"{NAME}, geoosd up: until all are ready", " s", ready, at_most(3))
