@@ -1,13 +1,16 @@
 """What every test shares: a clean environment, hypothesis profiles, and skips that say why.
 
-``GEOOS_REQUIRE=engine,browser,system`` turns the skip of what it names into a failure, so that CI
-cannot pass by skipping. ``HYPOTHESIS_PROFILE=deep`` searches a hundred times longer.
+``GEOOS_REQUIRE=engine,browser,system,gpu`` turns the skip of what it names into a failure, so that
+CI cannot pass by skipping. ``HYPOTHESIS_PROFILE=deep`` searches a hundred times longer.
 """
 
 import functools
 import importlib.util
+import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,12 +68,24 @@ def _why_missing(marker: str) -> str | None:
         return "booting a throw-away systemd needs root: sudo make test-system"
     if marker == "system" and not shutil.which("systemd-nspawn"):
         return "no systemd-nspawn: sudo apt install systemd-container dbus"
+    if marker == "gpu" and (reason := _why_no_adapter()):
+        return f"no Vulkan ({reason}): sudo apt install mesa-vulkan-drivers libvulkan1"
     return None
+
+
+def _why_no_adapter() -> str | None:
+    """Why wgpu finds nothing to draw with, asked in another process. Software will do."""
+    command = [sys.executable, "-m", "geoosd.compositor.adapters.render_wgpu"]
+    asked = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    found = json.loads(asked.stdout) if asked.returncode == 0 else {}
+    if found.get("backend") == "Vulkan":
+        return None
+    return found.get("reason") or f"exit status {asked.returncode}"
 
 
 def pytest_runtest_setup(item):
     required = os.environ.get("GEOOS_REQUIRE", "").split(",")
-    for marker in ("engine", "browser", "system"):
+    for marker in ("engine", "browser", "system", "gpu"):
         if item.get_closest_marker(marker) and (reason := _why_missing(marker)):
             if marker in required:
                 pytest.fail(f"GEOOS_REQUIRE names {marker}, but {reason}")

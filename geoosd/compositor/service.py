@@ -20,7 +20,7 @@ import trio
 from msgspec import Meta, Struct
 from prometheus_client import Counter
 
-from geoosd.compositor.adapters import render_wgpu, themes
+from geoosd.compositor.adapters import gpu_probe, themes
 from geoosd.compositor.adapters.encode import MEDIA_TYPES, Format
 from geoosd.compositor.adapters.feed import Feed
 from geoosd.compositor.adapters.ingest import Ingest
@@ -174,7 +174,7 @@ class Compositor:
         if self._runtime.config.compositor.backend == "numpy":
             self._gpu = 'not looked for: [compositor] backend = "numpy"'
             return
-        self._gpu = str(await render_wgpu.probe())
+        self._gpu = str(await gpu_probe.probe())
         self._runtime.log.info("looked for a GPU", found=self._gpu)
 
     async def reload(self, config: Config) -> None:

@@ -5,8 +5,8 @@ import sys
 import msgspec
 import pytest
 
-from geoosd.compositor.adapters import render_wgpu
-from geoosd.compositor.adapters.render_wgpu import Finding
+from geoosd.compositor.adapters import gpu_probe
+from geoosd.compositor.adapters.gpu_probe import Finding
 
 
 def python(code):
@@ -16,7 +16,7 @@ def python(code):
 async def test_an_adapter_is_named():
     found = Finding("Radeon", "DiscreteGPU", "Vulkan")
     text = msgspec.json.encode(found).decode()
-    finding = await render_wgpu.probe(python(f"print({text!r})"))
+    finding = await gpu_probe.probe(python(f"print({text!r})"))
     assert str(finding) == "Radeon (DiscreteGPU, Vulkan)"
 
 
@@ -29,16 +29,16 @@ async def test_an_adapter_is_named():
     ],
 )
 async def test_a_driver_that_fails_is_a_reason(command, reason):
-    assert reason in str(await render_wgpu.probe(command))
+    assert reason in str(await gpu_probe.probe(command))
 
 
 async def test_a_driver_that_hangs_is_given_up(monkeypatch):
-    monkeypatch.setattr(render_wgpu, "PROBE_SECONDS", 0.2)
-    finding = await render_wgpu.probe(python("import threading; threading.Event().wait()"))
+    monkeypatch.setattr(gpu_probe, "PROBE_SECONDS", 0.2)
+    finding = await gpu_probe.probe(python("import threading; threading.Event().wait()"))
     assert "did not answer" in str(finding)
 
 
 @pytest.mark.slow
 async def test_this_machine_has_a_finding():
-    finding = await render_wgpu.probe()
+    finding = await gpu_probe.probe()
     assert finding.name or finding.reason

@@ -41,6 +41,34 @@ def test_growing_by_two_orders_moves_nothing_and_by_one_transposes(order):
         assert hilbert.cell_at(index, order + 1) == (y, x)
 
 
+@pytest.mark.parametrize("order", range(1, hilbert.MAX_ORDER + 1))
+def test_all_even_steps_move_nothing(order):
+    indices = np.linspace(0, (1 << 2 * order) - 1, 97).astype(np.uint64)
+    indices[-1] = (1 << 2 * order) - 1
+    x, y = hilbert.cells_at(indices, order)
+    for grown in range(order + 2, hilbert.MAX_ORDER + 1, 2):
+        later_x, later_y = hilbert.cells_at(indices, grown)
+        assert (later_x == x).all()
+        assert (later_y == y).all()
+
+
+@pytest.mark.parametrize("order", [1, 5, 10, 11, 31])
+def test_arrays_of_every_size_shape_and_type(order):
+    random = np.random.default_rng(order)
+    indices = random.integers(0, 1 << 2 * order, (3, 5461 + 1), np.uint64)
+    x, y = hilbert.cells_at(indices, order)
+    assert x.shape == y.shape == indices.shape
+    assert x.dtype == y.dtype == np.uint64
+    flat = hilbert.cells_at(indices.ravel()[:9000].astype(np.int64), order)
+    assert (flat[0] == x.ravel()[:9000]).all()
+    both = np.stack([x, y], axis=-1)  # strided columns
+    assert (hilbert.indices_of(both[..., 0], both[..., 1], order) == indices).all()
+    assert hilbert.indices_of(x.astype(np.uint32), y, order).dtype == np.uint64
+    assert hilbert.cells_at(np.array([], np.uint64), order)[0].shape == (0,)
+    alone, _ = hilbert.cells_at(np.uint64(0) + np.array(3), order)
+    assert alone.shape == ()
+
+
 def test_even_orders():
     assert [hilbert.even_order(count) for count in (0, 1, 16, 17, 256, 257)] == [2, 2, 2, 4, 4, 6]
 
