@@ -41,10 +41,14 @@ _COLORS = {"compositor": 35, "bridge": 36, "broadcaster": 32, "control": 34, "en
 _WIDTH = max(map(len, DAEMONS))
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of ``geoosd up``."""
+    return argument_parser("up", "Run all daemons in the foreground, without systemd.")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C; returns the exit code."""
-    parser = argument_parser("up", "Run all daemons in the foreground, without systemd.")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         return run_with_signals(lambda signals: _up(args, signals))
     except (ConfigError, StartError) as error:

@@ -2,7 +2,7 @@
 # Install geoos as a set of system services, or remove it. Called by the Makefile:
 #
 #   install.sh wheels            build/wheels: geoos and what it needs (the network is used only here)
-#   install.sh install           /opt/geoos, units, configuration; again and again, or a newer tree over it
+#   install.sh install           /opt/geoos, units, man pages, configuration; again and again, or a newer tree
 #   install.sh uninstall         remove all of that; configuration and data stay
 #
 # DESTDIR  stage into a directory: nothing of the running system is touched.
@@ -84,6 +84,13 @@ make_release() {
     printf '%s\n' "$release"
 }
 
+# Man pages and completions are made by the very release that they describe, of what it knows itself.
+make_pages() {
+    rm -rf build/man build/completions
+    "$1/bin/python" -B docs/man/build.py build
+    chown -R --reference=. build 2>/dev/null || true
+}
+
 # Put the release in force with one rename; keep the one before it.
 switch_to() {
     local opt=$DESTDIR$OPT previous
@@ -133,10 +140,15 @@ shipped() {
     for each in units/drop-ins/*.conf; do say "$each $share/doc/geoos/drop-ins"; done
     for each in etc/examples/*.toml; do say "$each $share/doc/geoos/examples"; done
     for each in units/catalog/*.catalog; do say "$each $lib/systemd/catalog"; done
-    for each in build/man/*.[158] docs/man/*.[158]; do say "$each $share/man/man${each##*.}"; done
-    for each in build/completions/*.bash; do say "$each $share/bash-completion/completions"; done
-    for each in build/completions/_*; do say "$each $share/zsh/site-functions"; done
-    for each in build/completions/*.fish; do say "$each $share/fish/vendor_completions.d"; done
+    # By name, so that uninstall finds them after `make clean` too.
+    for each in geoosctl.1 geoos.toml.5 geoosd.8 geoos.target.8; do
+        say "build/man/$each $share/man/man${each##*.}"
+    done
+    for each in geoosctl geoosd; do
+        say "build/completions/$each.bash $share/bash-completion/completions"
+        say "build/completions/_$each $share/zsh/site-functions"
+        say "build/completions/$each.fish $share/fish/vendor_completions.d"
+    done
 }
 
 install_files() {
@@ -191,6 +203,7 @@ install_all() {
     wheels
     mkdir -p "$DESTDIR$OPT/releases"
     release=$(make_release)
+    make_pages "$DESTDIR$release"
     install_configuration
     install_files
     switch_to "$release"

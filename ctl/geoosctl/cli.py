@@ -1,9 +1,4 @@
-"""The command line: options that every verb takes, verbs loaded when used, exit codes.
-
-Exit codes (docs/interfaces.md): 0 done; 64 usage; 69 not reachable; 70 other; 77 permission;
-78 configuration; 130 interrupted; 141 the reader of our output went away. ``status`` and ``health``
-have their own, said in their help.
-"""
+"""The command line: options that every verb takes, verbs loaded when used, exit codes."""
 
 from __future__ import annotations
 
@@ -31,6 +26,21 @@ from geoosd.errors import (
 
 _INTERRUPTED = 130
 _CLOSED_PIPE = 141
+
+EXIT_CODES: Final[dict[int, str]] = {
+    0: "Done. status: all daemons are active. health: healthy.",
+    1: "health: warning.",
+    2: "health: critical.",
+    3: "status: some or all daemons are not active. health: unknown.",
+    EX_USAGE: "The command line, or an argument that a daemon refused.",
+    EX_UNAVAILABLE: "Nobody answers, or what the call needs is unavailable.",
+    EX_SOFTWARE: "Anything else, such as an answer that broke off or a daemon that failed.",
+    EX_NOPERM: "Permission; the message says which group is missing.",
+    EX_CONFIG: "The configuration cannot be used. reload: a daemon refused it, the old one stays.",
+    _INTERRUPTED: "Interrupted.",
+    _CLOSED_PIPE: "The reader of the output went away.",
+}
+"""Every exit code and what it means; geoosctl(1) and docs/geoosctl-json.md say the same."""
 
 VERBS: Final = {
     "status": "state",
@@ -107,13 +117,13 @@ class Verb(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _common_options()
-        self._examples = examples
+        self.examples = examples
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples, one a line."""
-        if self._examples:
+        if self.examples:
             with formatter.section("Examples"):
-                for example in self._examples:
+                for example in self.examples:
                     formatter.write_text(example)
 
 

@@ -334,6 +334,6 @@ def _address(listener: trio.SocketListener) -> str:
 
 SPEC: Final = ServiceSpec(
     name="bridge",
-    summary="taps model servers: proxy, prompts, tokens on their way to the map",
+    summary="Tap model servers: proxy, prompts, tokens on their way to the map.",
     create=Bridge,
 )

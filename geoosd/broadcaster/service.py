@@ -281,6 +281,6 @@ def _url(listener: trio.SocketListener) -> str:
 
 SPEC = ServiceSpec(
     name="broadcaster",
-    summary="WebSocket, page and pictures on one port, for any number of viewers",
+    summary="Serve WebSocket, page and pictures on one port, to any number of viewers.",
     create=Broadcaster,
 )

@@ -235,7 +235,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 SPEC = ServiceSpec(
     name="engine",
-    summary="An embedded model server (llama.cpp) with an OpenAI API.",
+    summary="Serve an embedded model (llama.cpp) with an OpenAI API.",
     create=Engine,
     add_arguments=_add_arguments,
 )

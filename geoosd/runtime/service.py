@@ -287,6 +287,14 @@ def argument_parser(name: str, summary: str) -> argparse.ArgumentParser:
     return parser
 
 
+def parser(spec: ServiceSpec) -> argparse.ArgumentParser:
+    """The options of one daemon."""
+    made = argument_parser(spec.name, spec.summary)
+    if spec.add_arguments is not None:
+        spec.add_arguments(made)
+    return made
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """The configuration that the options name."""
     overrides = list(args.overrides)
@@ -300,10 +308,7 @@ def load_config(args: argparse.Namespace) -> Config:
 def main(spec: ServiceSpec, argv: Sequence[str] | None = None) -> int:
     """Run a daemon as this process; returns its exit code."""
     faulthandler.enable()
-    parser = argument_parser(spec.name, spec.summary)
-    if spec.add_arguments is not None:
-        spec.add_arguments(parser)
-    args = parser.parse_args(argv)
+    args = parser(spec).parse_args(argv)
     try:
         loaded = load_config(args)
     except ConfigError as error:

@@ -47,7 +47,7 @@ def reload(unit: str | None) -> int:
     cls=Verb,
     examples=["geoosctl log-level debug --unit bridge", "geoosctl log-level info"],
 )
-@click.argument("level", type=click.Choice(LEVELS))
+@click.argument("level", metavar="LEVEL", type=click.Choice(LEVELS))
 @_UNIT
 def log_level(level: str, unit: str | None) -> int:
     """Log from LEVEL on, until the next start or reload."""

@@ -66,6 +66,7 @@ class _Moment(click.ParamType[float]):
     "-n",
     "--lines",
     type=click.IntRange(0, _ALL),
+    metavar="N",
     help="How many records; 100, or all with --since.",
 )
 @click.option("--unit", type=click.Choice(DAEMONS), help="One daemon alone.")

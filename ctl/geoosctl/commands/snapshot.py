@@ -35,8 +35,8 @@ class _Picture(Struct):
     ],
 )
 @click.argument("file")
-@click.option("--width", type=_SIDE, help="In pixels.")
-@click.option("--height", type=_SIDE, help="In pixels.")
+@click.option("--width", type=_SIDE, metavar="PIXELS", help="Of the picture.")
+@click.option("--height", type=_SIDE, metavar="PIXELS", help="Of the picture.")
 @click.option("--theme", metavar="NAME", help="Another theme than the one in use.")
 def snapshot(file: str, width: int | None, height: int | None, theme: str | None) -> None:
     """Write a picture of the map to FILE.
