@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import secrets
 from functools import partial
-from typing import Any, Final
-from weakref import WeakValueDictionary
+from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import trio
-from prometheus_client import Counter, Gauge, Histogram
 
+from geoosd.bridge.adapters.asking import Asker
 from geoosd.bridge.adapters.directory import Directory
 from geoosd.bridge.adapters.ingest import Ingest
-from geoosd.bridge.adapters.prompts import NO_UPSTREAM_REMEDY, Prompts
+from geoosd.bridge.adapters.metrics import Metrics
+from geoosd.bridge.adapters.prompts import Prompts
 from geoosd.bridge.adapters.proxy import Proxy, TapRequest
+from geoosd.bridge.adapters.upstream_report import UpstreamReport
+from geoosd.bridge.core.capabilities import Evidence
 from geoosd.bridge.core.exchange import Dialect, Exchange, dialect_of
 from geoosd.bridge.core.outbox import Outbox
-from geoosd.bridge.core.router import State
+from geoosd.bridge.core.router import Route
 from geoosd.config import Config
 from geoosd.errors import ConfigError
 from geoosd.runtime.health import Finding
@@ -30,35 +33,11 @@ _LOSS_MEMORY: Final = 300.0
 """Seconds for which a loss in the outbox stays a warning."""
 
 
-class _Metrics:
-    """The bridge's own numbers for Prometheus."""
+class _Proxied(NamedTuple):
+    """A proxied request: the model its client asked for, and what its answer shows of it."""
 
-    def __init__(self, runtime: Runtime, outbox: Outbox) -> None:
-        registry = runtime.registry
-        self.tokens = Counter("sse_tokens", "Token messages made", registry=registry)
-        self.errors = Counter(
-            "sse_errors", "Chunks and answers that could not be read", registry=registry
-        )
-        self.requests = Counter("geoos_requests", "Requests that were tapped", registry=registry)
-        self.failed = Counter(
-            "geoos_requests_failed", "Requests whose answer is not complete", registry=registry
-        )
-        self.up = Gauge(
-            "geoos_upstream_up",
-            "1 ready, 0.5 loading, 0 down",
-            ["upstream"],
-            registry=registry,
-        )
-        self.first_token = Histogram(
-            "geoos_time_to_first_token_seconds",
-            "From a request to its first token",
-            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
-            registry=registry,
-        )
-        depth = Gauge("geoos_outbox_depth", "Messages not acknowledged yet", registry=registry)
-        depth.set_function(lambda: len(outbox))
-        dropped = Gauge("geoos_outbox_dropped", "Messages given up in all", registry=registry)
-        dropped.set_function(lambda: outbox.statistics().dropped)
+    model: str | None
+    evidence: Evidence
 
 
 class Bridge:
@@ -69,11 +48,6 @@ class Bridge:
         self._log = runtime.log
         config = runtime.config
         self._outbox = Outbox(config.bridge.outbox)
-        self._ingest = Ingest(
-            self._outbox, runtime.paths.socket("ingest.sock"), log=runtime.log, now=runtime.now
-        )
-        self._metrics = _Metrics(runtime, self._outbox)
-        self._since: dict[str, float] = {}
         # Weak: a tap that gave up on its exchange must not hold the drain.
         self._exchanges: WeakValueDictionary[str, Exchange] = WeakValueDictionary()
         self._idle = trio.Event()
@@ -86,17 +60,37 @@ class Bridge:
             config,
             log=runtime.log,
             engine_socket=runtime.paths.varlink("engine"),
-            on_state=self._upstream_changed,
+            on_change=self._upstream_changed,
         )
-        Prompts(
+        self._metrics = Metrics(
+            runtime.registry,
+            self._outbox,
+            self._directory.router,
+            now=trio.current_time,
+            waiting=lambda upstream: self._directory.turns(upstream).statistics().waiting,
+        )
+        self._ingest = Ingest(
+            self._outbox,
+            runtime.paths.socket("ingest.sock"),
+            log=runtime.log,
+            now=runtime.now,
+            on_delivered=self._metrics.delivered,
+        )
+        self._proxied: WeakKeyDictionary[Exchange, _Proxied] = WeakKeyDictionary()
+        self._upstreams = UpstreamReport(self._directory, runtime.health, runtime.now)
+        asker = Asker(
             self._directory,
             open_exchange=self._open,
             publish=self._publish,
+            on_bug=runtime.budget.spend,
+        )
+        Prompts(
+            self._directory,
+            asker,
             system_prompt=lambda: runtime.config.bridge.system_prompt,
             draining=runtime.draining,
             now=runtime.now,
         ).register(runtime.varlink)
-        runtime.health.add_probe("upstream", self._upstream_health)
         runtime.health.add_probe("compositor", self._compositor_health)
         runtime.health.add_probe("outbox", self._outbox_health)
 
@@ -136,6 +130,10 @@ class Bridge:
                 "while running; restart the bridge"
             )
         self._directory.configure(config)
+        self._metrics.forget_upstreams()
+        self._upstreams.configured()
+        for row in self._directory.router.rows():
+            self._upstream_changed(row.id)
         self._outbox.resize(config.bridge.outbox)
         self._say_status()
 
@@ -154,43 +152,63 @@ class Bridge:
             since=self._runtime.now(),
         )
         self._exchanges[exchange.session] = exchange
+        self._metrics.opened(exchange, dialect)
         return exchange
 
     def _open_tap(self, request: TapRequest) -> Exchange:
-        return self._open(
+        exchange = self._open(
             model=request.model,
             upstream=request.upstream,
             dialect=dialect_of(request.path),
             choices=request.choices,
         )
+        self._proxied[exchange] = _Proxied(request.model, Evidence())
+        return exchange
 
     def _publish(self, payloads: list[Payload]) -> None:
         """Hand messages to the compositor's queue, and count them."""
         tokens = 0
+        exchange: Exchange | None = None
         for payload in payloads:
             kind = type(payload)
             if kind is TokenVisualizationUpdate:
                 tokens += 1
             elif kind is SessionStarted:
                 self._requests.add(1, trio.current_time())
-                self._metrics.requests.inc()
-            elif isinstance(payload, SessionEnded):
-                self._ended(payload)
+                self._metrics.started()
+        if payloads:
+            exchange = self._exchanges.get(getattr(payloads[0], "session", None) or "")
         if tokens:
             self._tokens.add(tokens, trio.current_time())
-            self._metrics.tokens.inc(tokens)
+            self._metrics.tokens(exchange, tokens)
+        if exchange is not None:
+            self._watch(exchange, payloads)
         self._ingest.put(payloads)
 
-    def _ended(self, ended: SessionEnded) -> None:
-        exchange = self._exchanges.pop(ended.session, None)
-        if exchange is None:
+    def _watch(self, exchange: Exchange, payloads: list[Payload]) -> None:
+        """See what the messages of a session show, and its end."""
+        proxied = self._proxied.get(exchange)
+        for payload in payloads:
+            if proxied is not None:
+                proxied.evidence.take(payload)
+            if isinstance(payload, SessionEnded):
+                self._ended(exchange, payload)
+
+    def _learn(self, exchange: Exchange) -> None:
+        """What a request's end teaches of its upstream."""
+        upstream = exchange.upstream
+        if upstream is None or not exchange.has_answer:
             return
-        if exchange.errors:
-            self._metrics.errors.inc(exchange.errors)
-        if ended.time_to_first_token is not None:
-            self._metrics.first_token.observe(ended.time_to_first_token)
-        if ended.error is not None:
-            self._metrics.failed.inc()
+        self._directory.answered(upstream)
+        if (proxied := self._proxied.get(exchange)) is not None:
+            model = self._directory.router.own_name(upstream, proxied.model)
+            if model is not None:
+                self._directory.learn(Route(upstream, model), proxied.evidence)
+
+    def _ended(self, exchange: Exchange, ended: SessionEnded) -> None:
+        self._exchanges.pop(ended.session, None)
+        self._metrics.ended(exchange, ended)
+        self._learn(exchange)
         # An upstream's own words may quote the prompt: they go to the viewers, not into the log.
         error = "the upstream reported an error" if exchange.error is not None else ended.error
         self._log.info(
@@ -208,39 +226,15 @@ class Bridge:
         if not self._exchanges:
             self._idle.set()
 
-    def _upstream_changed(self, upstream: str, state: State) -> None:
-        self._since[upstream] = self._runtime.now()
-        self._metrics.up.labels(upstream=upstream).set(_UP[state])
+    def _upstream_changed(self, upstream: str) -> None:
+        self._upstreams.changed(upstream)
+        self._metrics.upstream(upstream, self._directory.failures(upstream))
         self._say_status()
 
     def _say_status(self) -> None:
-        row = self._directory.router.default()
-        if row is None:
-            self._runtime.set_status("no upstream")
-        elif row.state == "loading":
-            self._runtime.set_status(f"{row.id}: model loading")
-        else:
-            self._runtime.set_status(f"default upstream {row.id} at {row.url}")
+        self._runtime.set_status(self._upstreams.status())
 
     # -- health and status -------------------------------------------------------------------------
-
-    def _upstream_health(self) -> Finding:
-        router = self._directory.router
-        row = router.default()
-        if row is None:
-            where = ", ".join(f"{each.id} {each.reason}" for each in router.rows())
-            return "warning", f"no upstream: {where}", NO_UPSTREAM_REMEDY
-        if row.state == "loading":
-            return "warning", f"{row.id}: model loading", "wait until the model is loaded"
-        if not self._directory.discovering:
-            for each in router.rows():
-                if each.state == "down":
-                    return (
-                        "warning",
-                        f"upstream {each.id} at {each.url} {each.reason}",
-                        f"start it, or remove [[bridge.upstream]] {each.id} from geoos.toml",
-                    )
-        return "healthy", f"{row.id} at {row.url} is ready", None
 
     def _compositor_health(self) -> Finding:
         if self._ingest.link.connected:
@@ -282,39 +276,13 @@ class Bridge:
                     statistics.capacity,
                     "drop_oldest",
                     statistics.dropped,
-                )
+                ),
+                *self._directory.queues(),
             ],
-            links=[self._ingest.link.report(), *self._upstream_links()],
+            links=[self._ingest.link.report(), *self._upstreams.links()],
             requests=[exchange.request_row(now) for exchange in self._exchanges.values()],
-            details=self._details(),
+            details=self._upstreams.details(),
         )
-
-    def _upstream_links(self) -> list[reports.Link]:
-        return [
-            reports.Link(
-                f"upstream {row.id}",
-                row.url,
-                _LINK_STATE[row.state],
-                self._since.get(row.id, self._runtime.since),
-            )
-            for row in self._directory.router.rows()
-            if row.answered or not self._directory.discovering
-        ]
-
-    def _details(self) -> dict[str, str]:
-        details = {"upstreams": "discovered" if self._directory.discovering else "configured"}
-        if (row := self._directory.router.default()) is not None:
-            details["default"] = row.id
-            details["models"] = ", ".join(row.models)
-        return details
-
-
-_UP: Final[dict[State, float]] = {"ready": 1.0, "loading": 0.5, "down": 0.0}
-_LINK_STATE: Final[dict[State, Any]] = {
-    "ready": "connected",
-    "loading": "connecting",
-    "down": "down",
-}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from geoosd import config
-from geoosd.bridge.adapters import directory as directory_module
 from geoosd.bridge.adapters import upstream as upstream_module
+from geoosd.bridge.adapters import watched as watched_module
 from geoosd.bridge.service import SPEC
 from geoosd.errors import ConfigError, VarlinkError
 from geoosd.runtime import logs, service, varlink
@@ -159,9 +159,9 @@ async def upstream(nursery):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(upstream_module, "RETRY_DELAY", 0.001)
-    monkeypatch.setattr(directory_module, "SEEK_SECONDS", 0.05)
-    monkeypatch.setattr(directory_module, "LOADING_SECONDS", 0.05)
-    monkeypatch.setattr(directory_module, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(watched_module, "SEEK_SECONDS", 0.05)
+    monkeypatch.setattr(watched_module, "LOADING_SECONDS", 0.05)
+    monkeypatch.setattr(watched_module, "WATCH_SECONDS", 0.05)
 
 
 def settings(*upstreams: config.Upstream, **bridge: object) -> config.Config:
@@ -254,8 +254,22 @@ async def test_prompt_reaches_caller_and_compositor(tmp_path, upstream, nursery)
                 "upstream": "fake",
                 "upstream_url": upstream.url,
                 "state": "ready",
+                "circuit": "closed",
+                "retry_in": None,
                 "chat": True,
-                "capabilities": {"chat": True, "completions": True, "token_ids": False},
+                "capabilities": {
+                    "chat": True,
+                    "completions": None,
+                    "logprobs": True,
+                    "token_ids": True,
+                    "prompt_progress": True,
+                    "usage": True,
+                    "tokenize": None,
+                    "tools": None,
+                },
+                "learnt": dict.fromkeys(
+                    ["chat", "logprobs", "token_ids", "prompt_progress", "usage"], "answer"
+                ),
             }
         ]
 
@@ -322,26 +336,36 @@ async def test_several_models_one_failing(tmp_path, upstream, nursery):
         assert [body["model"] for _path, body, _headers in other.asked] == ["qwen", "whatever"]
 
 
-async def test_failover_only_where_nothing_was_sent(tmp_path, upstream):
-    dead = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = dead[0].socket.getsockname()[1]
+async def test_failover_only_where_nothing_was_sent(tmp_path, upstream, nursery, monkeypatch):
+    monkeypatch.setattr(watched_module, "WATCH_SECONDS", 60.0)  # the request is to find out
+    dying, life = FakeUpstream(), trio.CancelScope()
+
+    async def live(task_status):
+        with life:
+            await dying.serve(task_status=task_status)
+
+    await nursery.start(live)
     loaded = settings(
-        config.Upstream("dead", f"http://127.0.0.1:{port}", models=("gemma",)),
-        config.Upstream("fake", upstream.url, priority=1),
+        config.Upstream("dead", dying.url), config.Upstream("fake", upstream.url, priority=1)
     )
-    async with running(tmp_path, settings(config.Upstream("fake", upstream.url))) as runtime:
-        await dead[0].aclose()
-        path = runtime.paths.varlink("bridge")
-        bridge_directory = _directory_of(runtime)
-        bridge_directory.configure(loaded)
-        bridge_directory.router.update("dead", "ready")
+    async with running(tmp_path, loaded) as runtime:
+        assert "dead" in runtime.status_text
+        life.cancel()
+        await trio.testing.wait_all_tasks_blocked()
         replies = await ask(runtime, model="gemma")
         assert replies[-1]["payload"]["error"] is None
-        assert len(upstream.asked) == 1
-        health = await varlink.call(path, "io.geoos.Daemon.GetHealth")
-        found = {check["name"]: check for check in health["checks"]}
-        assert found["upstream"]["status"] == "warning"
-        assert "upstream dead" in found["upstream"]["summary"]
+        assert (len(dying.asked), len(upstream.asked)) == (0, 1)
+        await until_async(lambda: check_of(runtime, "upstream dead", "refuses connections"))
+        checks = (await get(runtime, "GetHealth"))["checks"]
+        found = {check["name"]: check for check in checks}
+        assert found["upstream dead"]["status"] == "warning"
+        assert "[[bridge.upstream]] dead" in found["upstream dead"]["remedy"]
+        assert found["upstream"]["status"] == "healthy"
+        metrics = (await get(runtime, "GetMetrics"))["text"]
+        assert 'geoos_upstream_unanswered_total{upstream="dead"} 1.0' in metrics
+        records, _position = runtime.logs.ring.newest(99, lambda record: True)
+        (lost,) = [each for each in records if each.event == "upstream is down"]
+        assert (lost.level, lost.upstream, lost.error) == ("warning", "dead", "refuses connections")
 
 
 def _directory_of(runtime):
@@ -400,7 +424,7 @@ async def test_a_prompt_waits_for_the_engine_that_is_being_started(tmp_path, nur
 
 
 async def test_an_engine_that_never_comes_up_is_down(tmp_path, monkeypatch):
-    monkeypatch.setattr(directory_module, "STARTING_SECONDS", 0.1)
+    monkeypatch.setattr(watched_module, "STARTING_SECONDS", 0.1)
     listen = config.Address("127.0.0.1", await unused_port())
     loaded = settings(config.Upstream("engine", f"http://{listen}"))
     loaded = config.msgspec.structs.replace(loaded, engine_listen=listen)
@@ -467,7 +491,7 @@ async def test_a_caller_that_goes_away_ends_the_work_upstream(tmp_path, upstream
             row = (await get(runtime, "GetStatus"))["status"]["requests"][0]
             assert (row["phase"], row["upstream"]) == ("generating", "fake")
         bridge = _directory_of(runtime)
-        await until(lambda: not bridge.limiter("fake").borrowed_tokens)
+        await until(lambda: not bridge.turns("fake").statistics().running)
         assert (await get(runtime, "GetStatus"))["status"]["requests"] == []
         upstream.hold.set()
 
@@ -484,9 +508,12 @@ async def test_requests_wait_their_turn(tmp_path, upstream):
         nursery.start_soon(one)
         await until(lambda: len(upstream.asked) == 1)
         nursery.start_soon(one)
-        limiter = _directory_of(runtime).limiter("fake")
-        await until(lambda: limiter.statistics().tasks_waiting == 1)
-        rows = (await get(runtime, "GetStatus"))["status"]["requests"]
+        turns = _directory_of(runtime).turns("fake")
+        await until(lambda: turns.statistics().waiting == 1)
+        status = (await get(runtime, "GetStatus"))["status"]
+        queue = next(each for each in status["queues"] if each["name"] == "prompts fake")
+        assert (queue["depth"], queue["policy"]) == (1, "refuse")
+        rows = status["requests"]
         assert sorted(row["phase"] for row in rows) == ["generating", "queued"]
         upstream.hold.set()
         await until(lambda: len(answers) == 2)

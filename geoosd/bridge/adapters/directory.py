@@ -1,61 +1,37 @@
-"""All upstreams: their clients, their probing, and the choice among them.
+"""All upstreams: their clients, their watching, and the choice among them.
 
 Where no upstream is configured, the well-known local servers are looked for; one that appears later
-and has a better priority becomes the default. The table itself is :mod:`..core.router`.
+and has a better priority becomes the default. The table itself is :mod:`..core.router`, what the
+models can do :mod:`..core.capabilities`, the watching :mod:`.watched`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from geoosd import config
-from geoosd.bridge.adapters.upstream import Probe, UpstreamClient, is_local, read_api_key
-from geoosd.bridge.core.router import Route, Router, State, Upstream
+from geoosd.bridge.adapters.credentials import read_api_key
+from geoosd.bridge.adapters.turns import Turns
+from geoosd.bridge.adapters.upstream import Outcome, UpstreamClient
+from geoosd.bridge.adapters.watched import OnChange, Watched
+from geoosd.bridge.core import question
+from geoosd.bridge.core.capabilities import Capabilities, Capability, Evidence
+from geoosd.bridge.core.router import Route, Router, Upstream
 from geoosd.config import Config
 from geoosd.errors import UpstreamError
-from geoosd.wire import events
-
-SEEK_SECONDS: Final = 3.0
-"""Between two looks at an upstream that is down."""
-
-LOADING_SECONDS: Final = 0.5
-"""Between two looks at an upstream that loads its model."""
-
-WATCH_SECONDS: Final = 5.0
-"""Between two looks at a ready upstream on this machine."""
-
-REMOTE_SECONDS: Final = 60.0
-"""Between two looks at a ready upstream elsewhere."""
-
-STARTING_SECONDS: Final = 60.0
-"""How long the embedded engine may refuse connections and still count as being started."""
-
-_PATIENCE: Final = 2
-"""Probes in a row that must fail before a ready upstream that is merely slow counts as down."""
-
-
-class _Server:
-    """One upstream: its client and what its last probes said."""
-
-    def __init__(self, client: UpstreamClient) -> None:
-        self.client = client
-        self.scope = trio.CancelScope()
-        self.wake = trio.Event()
-        self.failures = 0
-        self.refusing_since: float | None = None
-        self.entries: list[dict[str, Any]] = []
+from geoosd.wire import reports
 
 
 class Directory:
     """The upstreams of one configuration. Raises :class:`ConfigError` for a missing credential.
 
-    *on_state* hears of every change of an upstream's state. *engine_socket* is there while the
-    embedded engine is meant to run.
+    *on_change* hears of every change of an upstream's state, of its circuit and of its failures.
+    *engine_socket* is there while the embedded engine is meant to run.
     """
 
     def __init__(
@@ -64,18 +40,19 @@ class Directory:
         *,
         log: FilteringBoundLogger,
         engine_socket: Path,
-        on_state: Callable[[str, State], None] = lambda upstream, state: None,
+        on_change: OnChange = lambda upstream: None,
         make_client: Callable[[config.Upstream, str | None], UpstreamClient] = UpstreamClient,
     ) -> None:
         self.router = Router()
+        self.capabilities = Capabilities()
         self.discovering = False
         self._log = log
         self._engine_socket = engine_socket
         self._engine_url = ""
         self._changed = trio.Event()
-        self._on_state = on_state
+        self._on_change = on_change
         self._make_client = make_client
-        self._servers: dict[str, _Server] = {}
+        self._watched: dict[str, Watched] = {}
         self._nursery: trio.Nursery | None = None
         self.configure(settings)
 
@@ -86,51 +63,54 @@ class Directory:
         """
         wanted = settings.upstreams or config.well_known(settings.engine_listen)
         keys = {upstream.id: read_api_key(upstream) for upstream in wanted}
-        old, self._servers = self._servers, {}
+        old, self._watched = self._watched, {}
         self._engine_url = f"http://{settings.engine_listen}"
         self.discovering = not settings.upstreams
-        fresh: list[_Server] = []
-        for upstream in wanted:
-            server = old.get(upstream.id)
-            key = keys[upstream.id]
-            authorization = f"Bearer {key}" if key else None
-            if (
-                server is not None
-                and server.client.settings == upstream
-                and server.client.authorization == authorization
-            ):
-                self._servers[upstream.id] = old.pop(upstream.id)
-                continue
-            server = _Server(self._make_client(upstream, key))
-            self._servers[upstream.id] = server
-            fresh.append(server)
         self.router.replace(
             Upstream(item.id, item.url, item.priority, fixed=item.models, models=item.models)
             for item in wanted
         )
-        for server in old.values():
-            server.scope.cancel()
+        fresh: list[Watched] = []
+        for upstream in wanted:
+            kept = old.get(upstream.id)
+            client = self._make_client(upstream, keys[upstream.id])
+            if kept is not None and _is_same(kept.client, client):
+                self._watched[upstream.id] = old.pop(upstream.id)
+                continue
+            watched = Watched(
+                client,
+                self.router,
+                self.capabilities,
+                log=self._log,
+                on_change=self._tell,
+                is_starting=self._is_starting,
+            )
+            self.router.set_circuit(upstream.id, watched.breaker.state)
+            self._watched[upstream.id] = watched
+            fresh.append(watched)
+        for watched in old.values():
+            watched.scope.cancel()
         if self._nursery is not None:
-            for server in fresh:
-                self._nursery.start_soon(self._watch, server)
+            for watched in fresh:
+                self._nursery.start_soon(watched.run)
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Watch the upstreams for ever; started when each was asked once."""
         try:
             async with trio.open_nursery() as first_round:
-                for server in self._servers.values():
-                    first_round.start_soon(self._probe, server)
+                for watched in self._watched.values():
+                    first_round.start_soon(watched.look)
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for server in self._servers.values():
-                    nursery.start_soon(self._watch, server)
+                for watched in self._watched.values():
+                    nursery.start_soon(watched.run)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
             self._nursery = None
             with trio.CancelScope(shield=True):
-                for server in self._servers.values():
-                    await server.client.aclose()
+                for watched in self._watched.values():
+                    await watched.client.aclose()
 
     # -- asking about them -------------------------------------------------------------------------
 
@@ -140,9 +120,9 @@ class Directory:
 
     def client(self, upstream: str) -> UpstreamClient:
         """The client of an upstream. Raises :class:`UpstreamError` when it is gone by a reload."""
-        if (server := self._servers.get(upstream)) is None:
+        if (watched := self._watched.get(upstream)) is None:
             raise UpstreamError("upstream_unavailable", f"cannot ask {upstream}: it was removed")
-        return server.client
+        return watched.client
 
     def settings(self, upstream: str) -> config.Upstream:
         """Its configuration."""
@@ -152,9 +132,18 @@ class Directory:
         """The value of its Authorization header, where a credential is configured."""
         return self.client(upstream).authorization
 
-    def limiter(self, upstream: str) -> trio.CapacityLimiter:
-        """Its limit of concurrent requests, fair, shared by ``Prompt`` and the proxy."""
-        return self.client(upstream).limiter
+    def turns(self, upstream: str) -> Turns:
+        """Where geoos's own prompts wait for it."""
+        return self.client(upstream).turns
+
+    def failures(self, upstream: str) -> int:
+        """Requests to it that got no byte, since it was configured."""
+        return self._watched[upstream].failed if upstream in self._watched else 0
+
+    def retry_in(self, upstream: str) -> float | None:
+        """Seconds until one that is set aside is looked at again; None where it is not."""
+        watched = self._watched.get(upstream)
+        return watched.breaker.retry_in(trio.current_time()) if watched is not None else None
 
     def models(self) -> list[dict[str, Any]]:
         """The merged entries of ``/v1/models`` as the upstreams sent them, each id once."""
@@ -162,107 +151,74 @@ class Directory:
         for row in self.router.rows():
             if row.state != "ready":
                 continue
-            sent = {entry["id"]: entry for entry in self._servers[row.id].entries}
+            sent = {entry["id"]: entry for entry in self._watched[row.id].entries}
             for model in row.models:
                 plain = {"id": model, "object": "model", "owned_by": row.id}
                 merged.setdefault(model, sent.get(model, plain))
         return list(merged.values())
+
+    def queues(self) -> list[reports.Queue]:
+        """The prompts that wait, for each upstream where any may."""
+        queues: list[reports.Queue] = []
+        for row in self.router.rows():
+            now = self.turns(row.id).statistics()
+            if row.state != "down" or now.waiting or now.refused:
+                name = f"prompts {row.id}"
+                queues.append(reports.Queue(name, now.waiting, now.room, "refuse", now.refused))
+        return queues
 
     async def wait_loaded(self, upstream: str) -> None:
         """Wait while *upstream* loads its model; returns when it is ready, or down, or gone."""
         while (row := self.router.get(upstream)) is not None and row.state == "loading":
             await self._changed.wait()
 
+    # -- what requests show ------------------------------------------------------------------------
+
     def refused(self, upstream: str, reason: str) -> None:
-        """It refused a connection or broke it before any byte: take it as down, look again now."""
-        if (server := self._servers.get(upstream)) is not None:
-            self._note(server, self._with_engine(server, Probe("down", reason)))
-            server.failures = _PATIENCE
-            server.wake.set()
+        """It refused a connection, or broke it before any byte of an answer."""
+        if (watched := self._watched.get(upstream)) is not None:
+            watched.request_failed(reason)
 
-    # -- probing -----------------------------------------------------------------------------------
+    def answered(self, upstream: str) -> None:
+        """It answered a request, however."""
+        if (watched := self._watched.get(upstream)) is not None:
+            watched.request_answered()
 
-    async def _watch(self, server: _Server) -> None:
-        with server.scope:
-            while True:
-                with trio.move_on_after(self._interval(server)):
-                    await server.wake.wait()
-                server.wake = trio.Event()
-                await self._probe(server)
-        await server.client.retire()
+    def look_again(self, upstream: str) -> None:
+        """An answer of it broke off: see how it is."""
+        if (watched := self._watched.get(upstream)) is not None:
+            watched.look_again()
 
-    def _interval(self, server: _Server) -> float:
-        settings = server.client.settings
-        row = self.router.get(settings.id)
-        if row is None or row.state == "down":
-            return SEEK_SECONDS
-        if row.state == "loading":
-            return LOADING_SECONDS
-        return WATCH_SECONDS if is_local(settings.url) else REMOTE_SECONDS
+    def asks(self, route: Route, parameters: Mapping[str, Any]) -> frozenset[Capability]:
+        """What a prompt is to ask for: all there is but for what is known to be refused."""
+        return frozenset(
+            what
+            for what in question.wanted(self.client(route.upstream).kind, parameters)
+            if self.capabilities.can(route.upstream, route.model, what) is not False
+        )
 
-    def _with_engine(self, server: _Server, probe: Probe) -> Probe:
-        """*probe*, or ``loading`` where it is the embedded engine that is just being started.
+    def learn(self, route: Route, evidence: Evidence, outcome: Outcome | None = None) -> None:
+        """Write down what a session showed of a model; *outcome* if geoos itself asked."""
+        learn = self.capabilities.learn
+        for what in evidence.proven:
+            learn(*route, what, True, "answer")
+        if outcome is None or not outcome.ok:
+            return
+        for what in outcome.refused:
+            learn(*route, what, False, "refusal")
+        for what in evidence.missing() & outcome.asked - outcome.refused:
+            learn(*route, what, False, "answer")
 
-        It opens its port only once the model is put together, while its socket is there from the
-        start. One that does not come up in time is down after all.
-        """
-        if probe.state != "down":
-            server.refusing_since = None
-            return probe
-        if server.client.settings.url != self._engine_url or not self._engine_socket.exists():
-            return probe
-        now = trio.current_time()
-        server.refusing_since = server.refusing_since or now
-        if now - server.refusing_since > STARTING_SECONDS:
-            return probe
-        return Probe("loading", "is being started")
+    # -- for those who are watched -----------------------------------------------------------------
 
-    async def _probe(self, server: _Server) -> None:
-        upstream = server.client.settings.id
-        probe = self._with_engine(server, await server.client.probe())
-        row = self.router.get(upstream)
-        server.failures = server.failures + 1 if probe.state == "down" else 0
-        if (
-            row is not None
-            and row.state == "ready"
-            and "in time" in probe.reason
-            and server.failures < _PATIENCE
-        ):
-            return  # busy servers answer late; that alone does not make them dead
-        chat: bool | None = None
-        if probe.state == "ready" and _wants_template(row, probe):
-            # Before it is called ready, so that the first prompt is asked in the right form.
-            chat = await server.client.has_chat_template()
-        self._note(server, probe)
-        if chat is not None:
-            self.router.set_chat(upstream, chat)
+    def _is_starting(self, client: UpstreamClient) -> bool:
+        return client.settings.url == self._engine_url and self._engine_socket.exists()
 
-    def _note(self, server: _Server, probe: Probe) -> None:
-        upstream = server.client.settings.id
-        if probe.listing is not None:
-            server.entries = probe.listing.entries
-        ids = probe.listing.ids if probe.listing is not None else None
-        if self.router.update(upstream, probe.state, models=ids, reason=probe.reason):
-            self._log.info(
-                f"upstream is {probe.state}",
-                upstream=upstream,
-                error=probe.reason if probe.state == "down" else None,
-                **_event_fields(probe.state),
-            )
-            self._on_state(upstream, probe.state)
-            self._changed.set()
-            self._changed = trio.Event()
+    def _tell(self, upstream: str) -> None:
+        self._on_change(upstream)
+        self._changed.set()
+        self._changed = trio.Event()
 
 
-def _event_fields(state: str) -> dict[str, str]:
-    """What marks a record of an upstream's new state."""
-    event = {"down": events.UPSTREAM_LOST, "ready": events.UPSTREAM_READY}.get(state)
-    return event.fields if event is not None else {}
-
-
-def _wants_template(row: Upstream | None, probe: Probe) -> bool:
-    """Whether it is not known yet if the model that *probe* found has a chat template."""
-    if row is None or row.chat is None:
-        return True
-    ids = tuple(probe.listing.ids) if probe.listing is not None else ()
-    return ids != row.models and not row.fixed
+def _is_same(one: UpstreamClient, other: UpstreamClient) -> bool:
+    return one.settings == other.settings and one.authorization == other.authorization

@@ -7,6 +7,7 @@ reconnecting :mod:`geoosd.runtime.link`.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -17,20 +18,37 @@ from structlog.typing import FilteringBoundLogger
 from geoosd.bridge.core.outbox import Outbox
 from geoosd.runtime.link import Link
 from geoosd.wire import framing, messages
-from geoosd.wire.messages import Ack, Demand, Error, Payload, ProducerHello
+from geoosd.wire.messages import (
+    Ack,
+    Demand,
+    Error,
+    NeuralStateUpdate,
+    Payload,
+    ProducerHello,
+    TokenVisualizationUpdate,
+)
 
 _RECEIVE_BYTES: Final = 1 << 16
+_MAX_MARKS: Final = 1024
+"""Batches of tokens whose way is timed at once; while more are under way, not every one is."""
 
 
 class Ingest:
-    """The producer's side of ingest. *now* is the wall clock, for timestamps.
+    """The producer's side of ingest. *now* is the wall clock, for timestamps; *on_delivered* hears
+    how many seconds tokens took from :meth:`put` to their acknowledgement.
 
     ``demand`` is what somebody downstream wants, as last told; ``refused`` counts messages that the
     compositor did not take.
     """
 
     def __init__(
-        self, outbox: Outbox, path: Path, *, log: FilteringBoundLogger, now: Callable[[], float]
+        self,
+        outbox: Outbox,
+        path: Path,
+        *,
+        log: FilteringBoundLogger,
+        now: Callable[[], float],
+        on_delivered: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.demand = Demand()
         self.refused = 0
@@ -42,6 +60,9 @@ class Ingest:
         self._now = now
         self._more = trio.Event()
         self._settled = trio.Event()
+        self._on_delivered = on_delivered
+        self._marks: deque[tuple[int, float]] = deque()
+        self._dropped = 0
 
     def put(self, payloads: list[Payload]) -> None:
         """Queue messages; never blocks, never fails: the outbox is bounded and counts its
@@ -50,6 +71,8 @@ class Ingest:
         push = self._outbox.push
         for payload in payloads:
             push(payload, now)
+        if payloads and isinstance(payloads[-1], TokenVisualizationUpdate | NeuralStateUpdate):
+            self._mark()
         self._more.set()
 
     async def run(self) -> None:
@@ -92,6 +115,7 @@ class Ingest:
     def _take(self, payload: Payload) -> None:
         if isinstance(payload, Ack):
             self._outbox.acknowledge(payload.through)
+            self._time(payload.through)
             if not len(self._outbox):
                 self._settled.set()
         elif isinstance(payload, Demand):
@@ -101,3 +125,18 @@ class Ingest:
             self._log.warning(
                 "compositor refused a message", error=payload.message, code=payload.code
             )
+
+    def _mark(self) -> None:
+        """Remember when the newest message came in."""
+        statistics = self._outbox.statistics()
+        if statistics.dropped != self._dropped:
+            self._dropped = statistics.dropped
+            self._marks.clear()  # what was given up does not arrive
+        if len(self._marks) < _MAX_MARKS:
+            self._marks.append((statistics.next - 1, trio.current_time()))
+
+    def _time(self, through: int) -> None:
+        marks = self._marks
+        now = trio.current_time()
+        while marks and marks[0][0] <= through:
+            self._on_delivered(now - marks.popleft()[1])

@@ -1,26 +1,33 @@
-"""One upstream model server, spoken to over HTTP (httpx on trio).
+"""One upstream model server as geoos itself asks it: is it there, and what it answers to a prompt.
 
-What it answers is read by :class:`geoosd.bridge.core.exchange.Exchange`; which upstream to ask is
-:mod:`.directory`'s business.
+It is spoken to by the proxy's own HTTP client (:mod:`.http_client`), so that a prompt and a proxied
+request go the same way, and so that it is known whether any byte of an answer has come: a prompt is
+POSTed once, and again only as docs/interfaces.md allows. What comes is read by
+:class:`geoosd.bridge.core.exchange.Exchange`; which upstream to ask is :mod:`.directory`'s
+business.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Set
 from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
-import httpx
+import h11
+import msgspec
 import trio
 
-from geoosd import config
+from geoosd import __version__, config
+from geoosd.bridge.adapters.forwarding import ENGINE, SESSION
+from geoosd.bridge.adapters.http_client import ConnectionPool, Origin, UpstreamConnection
+from geoosd.bridge.adapters.http_fields import first
+from geoosd.bridge.adapters.turns import Turns
 from geoosd.bridge.core import question
-from geoosd.bridge.core.exchange import Exchange
-from geoosd.bridge.core.question import Listing, Question
+from geoosd.bridge.core.capabilities import Capability
+from geoosd.bridge.core.exchange import MAX_ERROR_BODY, Exchange
+from geoosd.bridge.core.question import About, Listing, Question
 from geoosd.bridge.core.router import State
-from geoosd.errors import ConfigError, UpstreamError
+from geoosd.errors import UpstreamError
 from geoosd.wire.messages import Payload
 
 Publish: TypeAlias = Callable[[list[Payload]], Awaitable[None]]
@@ -29,10 +36,20 @@ MAX_RETRIES: Final = 5
 RETRY_DELAY: Final = 1.0
 """Seconds before the first retry of a 503 while the model loads; doubling."""
 
-_CONNECT_SECONDS: Final = 5.0
-_CLOSE_SECONDS: Final = 1.0
-_PROBE: Final = httpx.Timeout(2.0, connect=0.5)
+_PROBE_CONNECT_SECONDS: Final = 0.5
+_PROBE_SECONDS: Final = 2.0
 _MAX_PROBE_BODY: Final = 4 << 20
+_AGENT: Final = f"geoos/{__version__}".encode()
+_VERSIONS: Final = {"vllm": "/version", "ollama": "/api/version"}
+
+
+class Refused(UpstreamError):
+    """The upstream refused the connection or broke it before any byte: another may be asked.
+
+    ``stale``: the connection had been idle, and that alone may be why.
+    """
+
+    stale = False
 
 
 class Probe(NamedTuple):
@@ -43,57 +60,54 @@ class Probe(NamedTuple):
     listing: Listing | None = None
 
 
+class Outcome(NamedTuple):
+    """How a prompt was taken: what was asked for, and what of that was refused by a 400."""
+
+    asked: frozenset[Capability]
+    refused: frozenset[Capability] = frozenset()
+    ok: bool = False
+    """Whether the answer's status was a good one."""
+
+
+class _Again(NamedTuple):
+    """An answer that calls for a retry, and the beginning of its body."""
+
+    status: int
+    body: bytes
+
+
 class UpstreamClient:
-    """Connections to one upstream, at most ``max_concurrency`` requests at once, in order of
-    arrival.
+    """Connections to one upstream; ``turns`` bounds geoos's own prompts to ``max_concurrency``.
 
     ``kind`` is the configured kind of server, or what ``/v1/models`` gave away.
     """
 
-    def __init__(
-        self,
-        settings: config.Upstream,
-        api_key: str | None = None,
-        *,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
+    def __init__(self, settings: config.Upstream, api_key: str | None = None) -> None:
         self.settings = settings
         self.kind = settings.kind
-        self.limiter = trio.CapacityLimiter(settings.max_concurrency)
+        self.turns = Turns(settings.max_concurrency)
         self.authorization = f"Bearer {api_key}" if api_key else None
-        self._http = httpx.AsyncClient(
-            base_url=settings.url,
-            headers={"authorization": self.authorization} if self.authorization else None,
-            timeout=httpx.Timeout(settings.timeout, connect=_CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=4),
-            # A proxy of the environment has no business between this machine and itself.
-            trust_env=not is_local(settings.url),
-            # Loading the certificates takes time and memory, which http:// has no use for.
-            verify=settings.url.startswith("https:"),
-            transport=transport,
-        )
+        self._origin = Origin.of(settings.url)
+        self._pool = ConnectionPool()
 
     async def aclose(self) -> None:
         """Close the idle connections."""
-        await self._http.aclose()
+        await self._pool.aclose()
 
     async def retire(self) -> None:
-        """Close the connections when the requests that use them are over."""
+        """Close the connections when the prompts that use them are over."""
         with trio.move_on_after(self.settings.timeout):
-            for _ in range(self.settings.max_concurrency):
-                await self.limiter.acquire_on_behalf_of(object())
+            await self.turns.wait_idle()
         await self.aclose()
+
+    # -- what it says of itself --------------------------------------------------------------------
 
     async def probe(self) -> Probe:
         """Ask ``/v1/models``: is the server up, and what does it run? Raises nothing."""
         try:
             status, body = await self._get("/v1/models")
-        except httpx.ConnectError:
-            return Probe("down", "refuses connections")
-        except httpx.TimeoutException:
-            return Probe("down", "does not answer in time")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Probe("down", _reason(error))
+        except UpstreamError as error:
+            return Probe("down", str(error))
         if status == 503:
             return Probe("loading", "model loading")
         if status in (401, 403):
@@ -107,148 +121,168 @@ class UpstreamClient:
             return Probe("ready", "ready; lists no models")
         return Probe("down", f"is not an OpenAI-compatible server ({status} for /v1/models)")
 
-    async def has_chat_template(self) -> bool | None:
-        """Whether the loaded model has one; None where the server does not tell. Raises nothing."""
-        if self.kind != "llama.cpp":
-            return None
+    async def about(self) -> About:
+        """What else it says of itself: its version, and what its model can. Raises nothing."""
+        native = self.kind == "llama.cpp"
+        path = "/props" if native else _VERSIONS.get(self.kind)
+        if path is None:
+            return About()
         try:
-            status, body = await self._get("/props")
-        except httpx.HTTPError:
-            return None
-        return question.has_chat_template(body) if status == 200 else None
+            status, body = await self._get(path)
+        except UpstreamError:
+            return About()
+        if status != 200:
+            return About()
+        return question.read_props(body) if native else question.read_version(body)
 
     async def _get(self, path: str) -> tuple[int, bytes]:
-        async with self._http.stream("GET", path, timeout=_PROBE) as response:
-            body = bytearray()
-            async with _pieces(response) as pieces:
-                async for data in pieces:
-                    body += data
-                    if len(body) > _MAX_PROBE_BODY:
-                        break
-        return response.status_code, bytes(body)
+        """Status and body. Raises :class:`UpstreamError` whose text is a reason in plain words."""
+        with trio.move_on_after(_PROBE_SECONDS):
+            try:
+                return await self._get_once(path, fresh=False)
+            except Refused as error:
+                if not error.stale:
+                    raise
+            return await self._get_once(path, fresh=True)
+        raise UpstreamError("upstream_timeout", "does not answer in time")
+
+    async def _get_once(self, path: str, *, fresh: bool) -> tuple[int, bytes]:
+        connection: UpstreamConnection | None = None
+        try:
+            with trio.move_on_after(_PROBE_CONNECT_SECONDS):
+                connection = await self._pool.connect(self._origin, fresh=fresh)
+            if connection is None:
+                raise UpstreamError("upstream_timeout", "does not answer in time")
+            response = await connection.ask(self._request(b"GET", path, {}), b"")
+            return response.status_code, await _body(connection, _MAX_PROBE_BODY)
+        except UpstreamError as error:
+            raise _classified(error, connection, _plain(error, connection)) from None
+        finally:
+            if connection is not None:
+                await self._pool.give_back(connection)
+
+    # -- asking ------------------------------------------------------------------------------------
 
     async def ask(
-        self, asked: Question, exchange: Exchange, publish: Publish, *, chat: bool
-    ) -> None:
-        """Ask and publish what comes until the answer is over.
-
-        Waits for its turn first. Retries 503 while the model loads, and once a 400 without asking
-        for logprobs: both before the first byte of the answer. Raises :class:`UpstreamError`;
-        unless ``exchange.has_answer`` another upstream may be asked.
-        Leaving it early closes the connection, which ends the work upstream.
-        """
-        waiting = self.limiter.statistics()
-        if waiting.borrowed_tokens >= waiting.total_tokens:
-            await publish(exchange.queued(waiting.tasks_waiting, trio.current_time()))
-        async with self.limiter:
-            delay = RETRY_DELAY
-            logprobs = True
-            retries = 0
-            while True:
-                request = question.compose(asked, chat=chat, kind=self.kind, logprobs=logprobs)
-                status = await self._attempt(
-                    request,
-                    exchange,
-                    publish,
-                    pass_400=not logprobs,
-                    pass_503=retries >= MAX_RETRIES,
-                )
-                if status == 503:
-                    await trio.sleep(delay)
-                    delay *= 2
-                    retries += 1
-                elif status == 400:
-                    logprobs = False
-                else:
-                    return
-
-    async def _attempt(
         self,
-        request: question.Request,
+        asked: Question,
         exchange: Exchange,
         publish: Publish,
         *,
-        pass_400: bool,
-        pass_503: bool,
-    ) -> int | None:
-        """One POST: None when its answer was published, else the status that calls for a retry."""
+        chat: bool,
+        asks: Set[Capability],
+    ) -> Outcome:
+        """POST and publish what comes until the answer is over; the caller has its turn.
+
+        Retries 503 while the model loads, and once a 400 without what it refuses: both before the
+        first byte of the answer. Raises :class:`UpstreamError`; where it is :class:`Refused`,
+        another upstream may be asked. Leaving it early closes the connection, which ends the work
+        upstream.
+        """
+        delay = RETRY_DELAY
+        retries = 0
+        dropped: frozenset[Capability] = frozenset()
+        while True:
+            now_asks = frozenset(asks) - dropped
+            request = question.compose(asked, chat=chat, asks=now_asks)
+            passes = {503} if retries >= MAX_RETRIES else set[int]()
+            if dropped or not question.refused(b"", now_asks):
+                passes.add(400)
+            again = await self._attempt(request, exchange, publish, passes)
+            if again is None:
+                return Outcome(frozenset(asks), dropped, exchange.status < 400)
+            if again.status == 503:
+                await trio.sleep(delay)
+                delay *= 2
+                retries += 1
+            else:
+                dropped = question.refused(again.body, now_asks)
+
+    async def _attempt(
+        self, request: question.Request, exchange: Exchange, publish: Publish, passes: Set[int]
+    ) -> _Again | None:
+        """One POST: None when its answer was published, else what calls for a retry.
+
+        A status in *passes* is an answer like any other.
+        """
+        body = msgspec.json.encode(request.body)
+        head = self._request(b"POST", request.path, self._entity(body, exchange))
+        connection: UpstreamConnection | None = None
         try:
-            async with self._http.stream("POST", request.path, json=request.body) as response:
-                status = response.status_code
-                if (status == 503 and not pass_503) or (status == 400 and not pass_400):
-                    return status
-                kind = response.headers.get("content-type", "")
-                await publish(exchange.answered(status, kind, trio.current_time()))
-                async with _pieces(response) as pieces:
-                    async for data in pieces:
-                        payloads = exchange.receive(data, trio.current_time())
-                        if payloads:
-                            await publish(payloads)
-        except httpx.ConnectError as error:
-            raise self._failure("upstream_unavailable", "reach", _reason(error)) from None
-        except httpx.TimeoutException:
-            reason = f"no answer within {self.settings.timeout:g} s"
-            raise self._failure("upstream_timeout", "read", reason) from None
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            raise self._failure("upstream_unavailable", "read", _reason(error)) from None
+            connection = await self._pool.connect(self._origin)
+            response = await connection.ask(head, body, timeout=self.settings.timeout)
+            status = response.status_code
+            if status in (400, 503) and status not in passes:
+                return _Again(status, await _body(connection, MAX_ERROR_BODY))
+            kind, encoding = _media(response)
+            now = trio.current_time()
+            await publish(exchange.answered(status, kind, now, content_encoding=encoding))
+            ended = False
+            while not ended:
+                data, ended = await connection.receive()
+                if data and (payloads := exchange.receive(data, trio.current_time())):
+                    await publish(payloads)
+        except UpstreamError as error:
+            raise _classified(error, connection, self._says(error, connection)) from None
+        finally:
+            if connection is not None:
+                await self._pool.give_back(connection)
         return None
 
-    def _failure(self, code: str, verb: str, reason: str) -> UpstreamError:
-        where = f"{self.settings.id} at {self.settings.url}"
-        return UpstreamError(code, f"cannot {verb} {where}: {reason}")
+    def _says(self, error: UpstreamError, connection: UpstreamConnection | None) -> str:
+        verb = "reach" if connection is None else "read"
+        return f"cannot {verb} {self.settings.id} at {self.settings.url}: {error}"
+
+    def _entity(self, body: bytes, exchange: Exchange) -> dict[bytes, bytes]:
+        fields = {b"Content-Type": b"application/json", b"Content-Length": b"%d" % len(body)}
+        if self.settings.id == ENGINE:
+            fields[SESSION] = exchange.session.encode()
+        return fields
+
+    def _request(self, method: bytes, path: str, fields: dict[bytes, bytes]) -> h11.Request:
+        common = {b"Host": self._origin.authority, b"User-Agent": _AGENT, b"Accept": b"*/*"}
+        if self.authorization:
+            common[b"Authorization"] = self.authorization.encode()
+        target = self._origin.path + path.encode()
+        return h11.Request(method=method, target=target, headers=list((common | fields).items()))
 
 
-@asynccontextmanager
-async def _pieces(response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The body as it comes; leaving early closes the connection.
-
-    httpx nests generators that only their own end closes: once the connection is closed, reading
-    on ends them all.
-    """
-    pieces = response.aiter_bytes()
-    try:
-        yield pieces
-    finally:
-        with (
-            trio.move_on_after(_CLOSE_SECONDS, shield=True),
-            suppress(httpx.HTTPError, httpx.StreamError),
-        ):
-            await response.aclose()
-            async for _ in pieces:
-                pass
+async def _body(connection: UpstreamConnection, limit: int) -> bytes:
+    """A body, or what of it came until *limit* was passed."""
+    body = bytearray()
+    ended = False
+    while not ended and len(body) <= limit:
+        data, ended = await connection.receive()
+        body += data
+    return bytes(body)
 
 
-def _reason(error: Exception) -> str:
-    """httpx's reason in one line; some of its errors have no text."""
-    return str(error).strip().lower() or type(error).__name__
+def _media(response: h11.Response) -> tuple[str, str | None]:
+    """An answer's content type and content encoding."""
+    kind = first(response.headers, b"content-type") or b""
+    encoding = first(response.headers, b"content-encoding")
+    return kind.decode("latin-1"), encoding.decode("latin-1") if encoding else None
+
+
+def _classified(
+    error: UpstreamError, connection: UpstreamConnection | None, text: str
+) -> UpstreamError:
+    """*error* with *text*, as :class:`Refused` where no byte has come."""
+    unheard = connection is None or not connection.heard
+    if not unheard or error.code != "upstream_unavailable":
+        return UpstreamError(error.code, text)
+    refused = Refused(error.code, text)
+    refused.stale = connection is not None and connection.reused
+    return refused
+
+
+def _plain(error: UpstreamError, connection: UpstreamConnection | None) -> str:
+    """Why a probe failed, after the name of the upstream."""
+    if connection is None and "refused" in str(error):
+        return "refuses connections"
+    return str(error)
 
 
 def is_local(url: str) -> bool:
     """Whether *url* is on this machine's loopback."""
-    return config.Address(httpx.URL(url).host, 0).is_loopback
-
-
-def read_api_key(settings: config.Upstream) -> str | None:
-    """The key that the credential of *settings* holds (systemd.exec(5), CREDENTIALS_DIRECTORY).
-
-    Raises :class:`ConfigError` where a credential is named but not there.
-    """
-    name = settings.api_key_credential
-    if name is None:
-        return None
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        raise ConfigError(
-            f"cannot use upstream {settings.id}: api_key_credential is {name!r} but "
-            "CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit, or point it at a "
-            f"directory that holds the file {name}"
-        )
-    if "/" in name or name in ("", ".", ".."):
-        raise ConfigError(f"cannot use upstream {settings.id}: {name!r} is not a credential's name")
-    try:
-        return (Path(directory) / name).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(
-            f"cannot use upstream {settings.id}: credential {name}: {reason}"
-        ) from None
+    return config.Address(urlsplit(url).hostname or "", 0).is_loopback

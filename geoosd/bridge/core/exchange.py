@@ -112,6 +112,11 @@ class Exchange:
         """Whether the head of an answer has come: then no other upstream may be asked."""
         return self._status != 0
 
+    @property
+    def status(self) -> int:
+        """The status of the answer; 0 before it has come."""
+        return self._status
+
     # -- what happens to it, in order --------------------------------------------------------------
 
     def started(self, now: float) -> list[Payload]:

@@ -1,16 +1,19 @@
 """The request that geoos's own ``Prompt`` makes of an upstream, and what a model can be asked.
 
 The OpenAI API (chat and completions) with what llama.cpp adds: ``return_progress`` tells how far
-the prompt is read, ``timings_per_token`` how many tokens a chunk really holds.
+the prompt is read, ``timings_per_token`` how many tokens a chunk really holds; and vLLM's
+``return_token_ids``. Which of them a server takes is learnt (:mod:`.capabilities`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Struct
+
+from geoosd.bridge.core.capabilities import Capability
 
 Kind: TypeAlias = Literal["auto", "openai", "llama.cpp", "lmstudio", "ollama", "vllm"]
 
@@ -47,25 +50,54 @@ class Request(NamedTuple):
     body: dict[str, Any]
 
 
-def compose(question: Question, *, chat: bool, kind: str, logprobs: bool = True) -> Request:
-    """The request for *question*.
+_WORDS: Final[Mapping[Capability, tuple[str, ...]]] = {
+    "logprobs": ("logprobs",),
+    "usage": ("stream_options",),
+    "prompt_progress": ("return_progress", "timings_per_token"),
+    "token_ids": ("return_token_ids",),
+}
+"""The fields by which a capability is asked for: a 400 that means one of them names it."""
+
+
+def wanted(kind: str, parameters: Mapping[str, Any]) -> frozenset[Capability]:
+    """What there is to ask for at a server of this *kind*, but for what the user asks himself."""
+    asks: set[Capability] = {"logprobs", "usage"}
+    if kind == "llama.cpp":
+        asks.add("prompt_progress")
+    if kind == "vllm":
+        asks.add("token_ids")
+    return frozenset(each for each in asks if not any(word in parameters for word in _WORDS[each]))
+
+
+def refused(body: bytes, asks: Set[Capability]) -> frozenset[Capability]:
+    """Which of *asks* a 400 with this *body* is about: what it names, else the logprobs."""
+    text = body.decode("utf-8", "replace")
+    named = [each for each in asks if any(word in text for word in _WORDS.get(each, ()))]
+    return frozenset(named or asks & {"logprobs"})
+
+
+def compose(question: Question, *, chat: bool, asks: Set[Capability]) -> Request:
+    """The request for *question* that asks for *asks* besides the answer.
 
     *chat* False asks a model that has no chat template: the system prompt, then the prompt, as
-    plain text that it goes on with for at most :data:`CONTINUATION_TOKENS`. Without *logprobs* none
-    are asked for, except by the user.
+    plain text that it goes on with for at most :data:`CONTINUATION_TOKENS`.
     """
-    body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+    body: dict[str, Any] = {"stream": True}
     if question.model is not None:
         body["model"] = question.model
-    if kind == "llama.cpp":
+    if "usage" in asks:
+        body["stream_options"] = {"include_usage": True}
+    if "prompt_progress" in asks:
         body |= {"return_progress": True, "timings_per_token": True}
+    if "token_ids" in asks:
+        body["return_token_ids"] = True
     if chat:
         system = [{"role": "system", "content": question.system}] if question.system else []
         body["messages"] = [*system, {"role": "user", "content": question.prompt}]
     else:
         body["prompt"] = "\n\n".join(text for text in (question.system, question.prompt) if text)
         body["max_tokens"] = CONTINUATION_TOKENS
-    if logprobs:
+    if "logprobs" in asks:
         body |= {"logprobs": True, "top_logprobs": TOP} if chat else {"logprobs": TOP}
     body |= question.parameters
     if not body["stream"]:
@@ -100,8 +132,27 @@ class _Models(Struct):
     data: list[dict[str, Any]] | None = None
 
 
+class _TemplateCaps(Struct):
+    supports_tools: bool | None = None
+
+
 class _Props(Struct):
     chat_template: str | None = None
+    chat_template_caps: _TemplateCaps | None = None
+    build_info: str | None = None
+    model_path: str | None = None
+
+
+class _Version(Struct):
+    version: str
+
+
+class About(NamedTuple):
+    """What a server says of itself beside its models; None where it does not."""
+
+    version: str | None = None
+    chat: bool | None = None
+    tools: bool | None = None
 
 
 def read_models(body: bytes) -> Listing | None:
@@ -122,15 +173,27 @@ def read_models(body: bytes) -> Listing | None:
     return Listing(entries, kind)
 
 
-def has_chat_template(props: bytes) -> bool | None:
-    """Whether llama.cpp's ``/props`` tells of a template; None where it cannot be read.
+def read_props(body: bytes) -> About:
+    """Read llama.cpp's ``/props``; nothing is known where it cannot be read.
 
-    A base model has none: llama.cpp then reports its own fallback, word for word.
+    A base model has no template: llama.cpp then reports its own fallback, word for word.
     """
     try:
-        template = msgspec.json.decode(props, type=_Props).chat_template
+        props = msgspec.json.decode(body, type=_Props)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if template is None:
-        return None
-    return bool(template.strip()) and template.strip() != _FALLBACK_TEMPLATE
+        return About()
+    version = " ".join(each for each in (props.build_info, props.model_path) if each)
+    template = props.chat_template
+    chat = None
+    if template is not None:
+        chat = bool(template.strip()) and template.strip() != _FALLBACK_TEMPLATE
+    caps = props.chat_template_caps
+    return About(version or None, chat, caps.supports_tools if caps is not None else None)
+
+
+def read_version(body: bytes) -> About:
+    """Read vLLM's ``/version`` or Ollama's ``/api/version``."""
+    try:
+        return About(msgspec.json.decode(body, type=_Version).version)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return About()

@@ -2,7 +2,8 @@
 
 Pure: :mod:`..adapters.upstream` asks the servers and writes here, the proxy and ``Prompt`` read.
 The rule (docs/interfaces.md): the exact id of a model, else ``UPSTREAM/model``, else the default,
-which is the ready upstream of the best (lowest) priority.
+which is the ready upstream of the best (lowest) priority. One whose circuit is not closed
+(:mod:`.breaker`) comes after all that are ready: set aside, but better than nothing.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
+from geoosd.bridge.core.breaker import Circuit
+
 State: TypeAlias = Literal["ready", "loading", "down"]
 
-_RANK: dict[State, int] = {"ready": 0, "loading": 1, "down": 2}
+_RANK: dict[State, int] = {"ready": 0, "loading": 2, "down": 3}
 
 
 class Upstream(Struct):
     """One row: what is known of an upstream now.
 
     ``fixed`` are the models that the configuration lists; they stand in where the server lists
-    none. ``chat`` is None until it is known whether the model has a chat template. ``answered``
-    tells that the upstream has been up since the bridge started.
+    none. ``circuit`` is that of its breaker. ``answered`` tells that the upstream has been up since
+    the bridge started.
     """
 
     id: str
@@ -31,7 +34,7 @@ class Upstream(Struct):
     fixed: tuple[str, ...] = ()
     state: State = "down"
     models: tuple[str, ...] = ()
-    chat: bool | None = None
+    circuit: Circuit = "closed"
     reason: str = "not asked yet"
     answered: bool = False
 
@@ -59,7 +62,7 @@ class Router:
         for row in rows:
             known = old.get(row.id)
             if known is not None and known.url == row.url:
-                row.state, row.reason, row.chat = known.state, known.reason, known.chat
+                row.state, row.reason, row.circuit = known.state, known.reason, known.circuit
                 row.answered = known.answered
                 row.models = row.fixed or known.models
             self._table[row.id] = row
@@ -75,16 +78,28 @@ class Router:
         row.state = state
         row.reason = reason
         row.answered = row.answered or state != "down"
-        if state == "down" or (models is not None and (row.fixed or tuple(models)) != row.models):
-            row.chat = None  # another model may be there
         if models is not None:
             row.models = row.fixed or tuple(models)
         return changed
 
-    def set_chat(self, upstream: str, chat: bool) -> None:
-        """Write down whether the upstream's model has a chat template."""
-        if (row := self._table.get(upstream)) is not None:
-            row.chat = chat
+    def set_circuit(self, upstream: str, circuit: Circuit) -> bool:
+        """Write down the state of an upstream's circuit; whether it changed."""
+        row = self._table.get(upstream)
+        if row is None or row.circuit == circuit:
+            return False
+        row.circuit = circuit
+        return True
+
+    def own_name(self, upstream: str, model: str | None) -> str | None:
+        """What *upstream* calls the model that a client asked it for; None where it is not known
+        to have it."""
+        row = self._table.get(upstream)
+        if row is None:
+            return None
+        if model is None:
+            return _own(row)
+        name = model if model in row.models else model.removeprefix(f"{upstream}/")
+        return name if name in row.models else None
 
     def rows(self) -> list[Upstream]:
         """The table, best first."""
@@ -128,7 +143,12 @@ class Router:
 
     def _usable(self) -> list[Upstream]:
         rows = [row for row in self._table.values() if row.state != "down"]
-        return sorted(rows, key=lambda row: _RANK[row.state])
+        return sorted(rows, key=_rank)
+
+
+def _rank(row: Upstream) -> int:
+    set_aside = row.state == "ready" and row.circuit != "closed"
+    return 1 if set_aside else _RANK[row.state]
 
 
 def _own(row: Upstream) -> str | None:

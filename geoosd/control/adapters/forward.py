@@ -57,8 +57,10 @@ def _prompter(path: Path) -> Handler:
         Which message is the last is known only after it: waiting for that would delay each.
         """
         needs_more(call)
+        # Who asks is known here alone; at a busy upstream they take turns.
+        asked = {**call.parameters, "client": f"{call.peer.uid}:{call.peer.pid}"}
         try:
-            async with varlink.stream(path, "io.geoos.Bridge.Prompt", call.parameters) as replies:
+            async with varlink.stream(path, "io.geoos.Bridge.Prompt", asked) as replies:
                 async for reply in replies:
                     if reply.get("message") is not None:
                         await call.reply(reply)

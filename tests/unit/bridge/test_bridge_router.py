@@ -84,17 +84,31 @@ def test_update_tells_of_changes():
     assert router.get("nobody") is None
 
 
-def test_chat_is_forgotten_with_the_model():
+def test_who_is_set_aside_comes_after_those_who_are_ready():
     router = table()
-    router.set_chat("engine", False)
-    router.set_chat("nobody", False)
-    router.update("engine", "ready", models=["gemma"])
-    assert router.get("engine").chat is False
-    router.update("engine", "ready", models=["bigger"])
-    assert router.get("engine").chat is None
-    router.set_chat("engine", True)
-    router.update("engine", "down")
-    assert router.get("engine").chat is None
+    assert router.set_circuit("engine", "open")
+    assert not router.set_circuit("engine", "open")
+    assert not router.set_circuit("nobody", "open")
+    assert router.candidates("gemma") == [Route("other", "gemma"), Route("engine", "gemma")]
+    router.update("lmstudio", "loading")
+    assert [route.upstream for route in router.candidates()] == ["other", "engine", "lmstudio"]
+    router.update("other", "down")
+    assert router.default().id == "engine"
+    router.set_circuit("engine", "half_open")
+    assert router.candidates("gemma") == [Route("engine", "gemma")]
+    router.update("other", "ready")
+    router.set_circuit("engine", "closed")
+    assert router.default().id == "engine"
+
+
+def test_own_name():
+    router = table()
+    assert router.own_name("other", "qwen") == "qwen"
+    assert router.own_name("other", "other/qwen") == "qwen"
+    assert router.own_name("other", None) == "gemma"
+    assert router.own_name("other", "what a client made up") is None
+    assert router.own_name("nobody", "qwen") is None
+    assert router.own_name("lmstudio", None) is None
 
 
 def test_replace_keeps_what_is_known():
