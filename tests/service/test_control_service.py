@@ -341,7 +341,9 @@ async def test_prompts_are_passed_on_as_they_come(tmp_path, autojump_clock):
     go_on = trio.Event()
 
     async def prompt(call: varlink.IncomingCall) -> dict[str, Any]:
-        assert call.parameters == {"prompt": "hi", "parameters": {"seed": 1}}
+        # Control says who asks: clients take turns at a busy upstream.
+        me = f"{os.getuid()}:{os.getpid()}"
+        assert call.parameters == {"prompt": "hi", "parameters": {"seed": 1}, "client": me}
         await call.reply({"message": {"message_type": "SessionStarted"}})
         await go_on.wait()
         return {"message": {"message_type": "SessionEnded"}}

@@ -70,9 +70,10 @@ class Outcome(NamedTuple):
 
 
 class _Again(NamedTuple):
-    """An answer that calls for a retry, and the beginning of its body."""
+    """An answer that may call for a retry: its status, its media and the beginning of its body."""
 
     status: int
+    media: tuple[str, str | None]
     body: bytes
 
 
@@ -185,26 +186,24 @@ class UpstreamClient:
         while True:
             now_asks = frozenset(asks) - dropped
             request = question.compose(asked, chat=chat, asks=now_asks)
-            passes = {503} if retries >= MAX_RETRIES else set[int]()
-            if dropped or not question.refused(b"", now_asks):
-                passes.add(400)
-            again = await self._attempt(request, exchange, publish, passes)
+            again = await self._attempt(request, exchange, publish)
             if again is None:
                 return Outcome(frozenset(asks), dropped, exchange.status < 400)
-            if again.status == 503:
+            if again.status == 503 and retries < MAX_RETRIES:
                 await trio.sleep(delay)
                 delay *= 2
                 retries += 1
-            else:
-                dropped = question.refused(again.body, now_asks)
+                continue
+            to_drop = question.refused(again.body, now_asks) if again.status == 400 else None
+            if dropped or not to_drop:
+                await _pass_on(again, exchange, publish)
+                return Outcome(frozenset(asks), dropped)
+            dropped = to_drop
 
     async def _attempt(
-        self, request: question.Request, exchange: Exchange, publish: Publish, passes: Set[int]
+        self, request: question.Request, exchange: Exchange, publish: Publish
     ) -> _Again | None:
-        """One POST: None when its answer was published, else what calls for a retry.
-
-        A status in *passes* is an answer like any other.
-        """
+        """One POST: None when its answer was published, else what may call for a retry."""
         body = msgspec.json.encode(request.body)
         head = self._request(b"POST", request.path, self._entity(body, exchange))
         connection: UpstreamConnection | None = None
@@ -212,9 +211,10 @@ class UpstreamClient:
             connection = await self._pool.connect(self._origin)
             response = await connection.ask(head, body, timeout=self.settings.timeout)
             status = response.status_code
-            if status in (400, 503) and status not in passes:
-                return _Again(status, await _body(connection, MAX_ERROR_BODY))
             kind, encoding = _media(response)
+            if status in (400, 503):
+                body = await _body(connection, MAX_ERROR_BODY)
+                return _Again(status, (kind, encoding), body)
             now = trio.current_time()
             await publish(exchange.answered(status, kind, now, content_encoding=encoding))
             ended = False
@@ -245,6 +245,14 @@ class UpstreamClient:
             common[b"Authorization"] = self.authorization.encode()
         target = self._origin.path + path.encode()
         return h11.Request(method=method, target=target, headers=list((common | fields).items()))
+
+
+async def _pass_on(again: _Again, exchange: Exchange, publish: Publish) -> None:
+    """Publish an answer that was held back, as it came."""
+    kind, encoding = again.media
+    now = trio.current_time()
+    await publish(exchange.answered(again.status, kind, now, content_encoding=encoding))
+    await publish(exchange.receive(again.body, now))
 
 
 async def _body(connection: UpstreamConnection, limit: int) -> bytes:

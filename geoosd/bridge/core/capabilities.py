@@ -33,7 +33,7 @@ How: TypeAlias = Literal["probe", "answer", "refusal"]
 
 CAPABILITIES: Final[tuple[Capability, ...]] = get_args(Capability)
 
-_SURE: Final = frozenset({"logprobs", "token_ids", "usage"})
+_SURE: Final[tuple[Capability, ...]] = ("logprobs", "token_ids", "usage")
 """What an answer with text shows if it was asked for and is there; progress needs a long prompt."""
 
 _MAX_MODELS: Final = 512
@@ -147,4 +147,5 @@ class Evidence:
 
     def missing(self) -> set[Capability]:
         """What was asked for, and a whole answer with text shows not to be there."""
-        return {each for each in self._asked & _SURE if self._text} - self.proven
+        lacking = self._asked - self.proven
+        return {each for each in _SURE if each in lacking} if self._text else set()

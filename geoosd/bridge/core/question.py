@@ -72,8 +72,12 @@ def wanted(kind: str, parameters: Mapping[str, Any]) -> frozenset[Capability]:
 def refused(body: bytes, asks: Set[Capability]) -> frozenset[Capability]:
     """Which of *asks* a 400 with this *body* is about: what it names, else the logprobs."""
     text = body.decode("utf-8", "replace")
-    named = [each for each in asks if any(word in text for word in _WORDS.get(each, ()))]
-    return frozenset(named or asks & {"logprobs"})
+    named: list[Capability] = [
+        each for each in asks if any(word in text for word in _WORDS.get(each, ()))
+    ]
+    if not named and "logprobs" in asks:
+        named = ["logprobs"]
+    return frozenset(named)
 
 
 def compose(question: Question, *, chat: bool, asks: Set[Capability]) -> Request:
