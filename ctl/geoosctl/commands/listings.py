@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 import time
+from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
@@ -12,18 +15,22 @@ from geoosctl import client, output
 from geoosctl.cli import Verb, settings
 from geoosctl.commands.state import read
 
-_KINDS = ("chat", "completions")  # said by ``chat`` already
+_SHORT = {"token_ids": "ids", "prompt_progress": "progress"}
+"""What a line of 80 columns has room for."""
 
 
 class Model(Struct):
-    """A model that an upstream offers; see io.geoos.Control.varlink."""
+    """A model that an upstream offers; see io.geoos.Bridge.varlink."""
 
     id: str
     upstream: str
     upstream_url: str
     state: str
     chat: bool
-    capabilities: dict[str, bool] = field(default_factory=dict)
+    circuit: str = "closed"
+    retry_in: float | None = None
+    capabilities: dict[str, bool | None] = field(default_factory=dict)
+    learnt: dict[str, str] = field(default_factory=dict)
 
 
 class _Models(Struct):
@@ -51,7 +58,10 @@ class _Viewers(Struct):
     cls=Verb, examples=["geoosctl models", "geoosctl models --json | jq -r '.models[].id'"]
 )
 def models() -> None:
-    """List the models that can be asked, and where they are."""
+    """List the models that can be asked, where they are, and what they are known to do.
+
+    What a server does is learnt from its answers: + it does, - it does not, ? nobody asked it yet.
+    """
     options = settings()
     reply = client.call(options.control, "io.geoos.Control.ListModels", timeout=options.wait(10.0))
     found = read(reply, _Models).models
@@ -62,21 +72,47 @@ def models() -> None:
             "no model server answers; start LM Studio, Ollama or llama.cpp, or: geoosd engine"
         )
     else:
-        for line in output.table(
-            ["MODEL", "STATE", "UPSTREAM", "ADDRESS", "CAN"], [_model_row(each) for each in found]
-        ):
+        for line in _model_lines(found):
             output.echo(line)
 
 
+def _model_lines(models: Sequence[Model]) -> Iterator[str]:
+    """A row for each model and under it what it does; without addresses where they do not fit."""
+    width = shutil.get_terminal_size((80, 24)).columns
+    head = ["MODEL", "STATE", "UPSTREAM", "ADDRESS"]
+    rows = [_model_row(each) for each in models]
+    lines = output.table(head, rows)
+    if any(len(click.unstyle(line)) > width for line in lines):
+        lines = output.table(head[:-1], [row[:-1] for row in rows])
+    yield lines[0]
+    for model, line in zip(models, lines[1:], strict=True):
+        yield line
+        for part in textwrap.wrap(_can(model), max(40, width) - 2, break_on_hyphens=False):
+            yield "  " + click.style(part, dim=True)
+
+
 def _model_row(model: Model) -> list[str]:
-    can = [name for name, has in sorted(model.capabilities.items()) if has and name not in _KINDS]
+    state = output.colored(output.visible(model.state))
+    if model.circuit != "closed":
+        state = click.style("set aside", fg="yellow")
     return [
         output.visible(model.id),
-        output.colored(output.visible(model.state)),
+        state,
         output.visible(model.upstream),
         output.visible(model.upstream_url),
-        output.visible(", ".join(["chat" if model.chat else "completion", *can])),
     ]
+
+
+def _can(model: Model) -> str:
+    """``+ chat, logprobs  - tools  ? usage``, and when a server that is set aside is tried."""
+    parts: list[str] = []
+    if model.circuit != "closed" and model.retry_in is not None:
+        parts.append(f"it refuses requests; tried again in {model.retry_in:.0f} s; ")
+    for sign, value in (("+", True), ("-", False), ("?", None)):
+        names = [_SHORT.get(name, name) for name, can in model.capabilities.items() if can is value]
+        if names:
+            parts.append(f"{sign} {', '.join(names)}")
+    return output.visible("  ".join(parts))
 
 
 @click.command(

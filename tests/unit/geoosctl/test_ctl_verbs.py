@@ -417,16 +417,42 @@ def test_models(control, geoosctl):
         "upstream": "engine",
         "upstream_url": "http://127.0.0.1:1236",
         "state": "ready",
+        "circuit": "closed",
+        "retry_in": None,
         "chat": False,
-        "capabilities": {"logprobs": True, "tools": False},
+        "capabilities": {"chat": False, "logprobs": True, "token_ids": True, "tools": None},
+        "learnt": {"chat": "probe", "logprobs": "answer", "token_ids": "answer"},
     }
     control.answers[f"{CONTROL}.ListModels"] = {"models": [model]}
-    assert "gemma  ready  engine    http://127.0.0.1:1236  completion, logprobs" in (
-        geoosctl("models").stdout
-    )
+    assert geoosctl("models").stdout.splitlines() == [
+        "MODEL  STATE  UPSTREAM  ADDRESS",
+        "gemma  ready  engine    http://127.0.0.1:1236",
+        "  + logprobs, ids  - chat  ? tools",
+    ]
     assert json.loads(geoosctl("models", "--json").stdout)["models"] == [model]
     control.answers[f"{CONTROL}.ListModels"] = {"models": []}
     assert "no model server answers" in geoosctl("models").stdout
+
+
+def test_models_of_a_server_that_is_set_aside(control, geoosctl):
+    every = ["chat", "completions", "logprobs", "token_ids", "prompt_progress", "usage"]
+    model = {
+        "id": "lmstudio-community/Meta-Llama-3.1-8B-Instruct-GGUF",
+        "upstream": "lmstudio",
+        "upstream_url": "http://127.0.0.1:1234",
+        "state": "ready",
+        "circuit": "open",
+        "retry_in": 4.4,
+        "chat": True,
+        "capabilities": dict.fromkeys([*every, "tokenize", "tools"]),
+        "learnt": {},
+    }
+    control.answers[f"{CONTROL}.ListModels"] = {"models": [model]}
+    said = geoosctl("models").stdout
+    assert "set aside" in said
+    assert "tried again in 4 s" in said
+    assert "1234" not in said
+    assert all(len(line) <= 80 for line in said.splitlines())
 
 
 def test_viewers(control, geoosctl):
