@@ -58,7 +58,7 @@ class _Viewers(Struct):
     cls=Verb, examples=["geoosctl models", "geoosctl models --json | jq -r '.models[].id'"]
 )
 def models() -> None:
-    """List the models that can be asked, where they are, and what they are known to do.
+    """List the models that can be asked, where, and what they do.
 
     What a server does is learnt from its answers: + it does, - it does not, ? nobody asked it yet.
     """
