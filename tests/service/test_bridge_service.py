@@ -1,6 +1,7 @@
 """The bridge between a fake model server and a fake compositor."""
 
 import json
+import re
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -247,6 +248,13 @@ async def test_prompt_reaches_caller_and_compositor(tmp_path, upstream, nursery)
         metrics = (await get(runtime, "GetMetrics"))["text"]
         assert "sse_tokens_total 32.0" in metrics
         assert 'geoos_upstream_up{upstream="fake"} 1.0' in metrics
+        who = 'gen_ai_operation_name="chat",gen_ai_request_model="gemma"'
+        assert 'gen_ai_client_operation_duration_seconds_count{error_type="",' + who in metrics
+        counted = replies[-1]["payload"]["usage"]["completion_tokens"]
+        where = f'server_address="127.0.0.1",server_port="{upstream.port}"'
+        assert f'gen_ai_token_type="output",{where}}} {counted}.0' in metrics
+        timed = re.search(r"pipeline_latency_seconds_count (\d+)", metrics)
+        assert int(timed[1]) > 0
         listed = await varlink.call(runtime.paths.varlink("bridge"), f"{BRIDGE}.ListModels")
         assert listed["models"] == [
             {

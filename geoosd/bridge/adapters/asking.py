@@ -174,6 +174,7 @@ class Asker:
         directory = self._directory
         upstream = directory.client(route.upstream)
         async with upstream.turns.turn(client, session.queued):
+            session.exchange.sent()
             # Known only now: what an earlier prompt taught while this one waited counts.
             asks = directory.asks(route, asked.parameters)
             chat = directory.capabilities.can(*route, "chat") is not False

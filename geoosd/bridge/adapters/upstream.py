@@ -89,6 +89,9 @@ class UpstreamClient:
         self.turns = Turns(settings.max_concurrency)
         self.authorization = f"Bearer {api_key}" if api_key else None
         self._origin = Origin.of(settings.url)
+        # A POST cannot be tried again when the connection turns out to have been given up. A new
+        # one costs nothing on this machine; elsewhere, with TLS, one that was kept is worth it.
+        self._is_local = is_local(settings.url)
         self._pool = ConnectionPool()
 
     async def aclose(self) -> None:
@@ -208,7 +211,7 @@ class UpstreamClient:
         head = self._request(b"POST", request.path, self._entity(body, exchange))
         connection: UpstreamConnection | None = None
         try:
-            connection = await self._pool.connect(self._origin)
+            connection = await self._pool.connect(self._origin, fresh=self._is_local)
             response = await connection.ask(head, body, timeout=self.settings.timeout)
             status = response.status_code
             kind, encoding = _media(response)

@@ -129,6 +129,10 @@ class Exchange:
         self._position = position
         return [SessionProgress(self.session, "queued", position=position)]
 
+    def sent(self) -> None:
+        """Its turn has come: it waits for the answer, and for nobody else."""
+        self._position = None
+
     def answered(
         self,
         status: int,
