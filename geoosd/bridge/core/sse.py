@@ -13,6 +13,7 @@ bytes as they are.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from msgspec import Struct
@@ -26,6 +27,12 @@ MAX_EVENT: Final = 4 << 20
 """Default bound of the data of one event in bytes."""
 
 _BOM: Final = b"\xef\xbb\xbf"
+_LF: Final = 0x0A
+_CR: Final = 0x0D
+_MAX_HEADS: Final = 64
+"""Event types remembered; further ones are decoded each time."""
+
+_blocks = re.compile(b"\n\n").split
 
 
 class Event(Struct, frozen=True, gc=False):
@@ -54,6 +61,7 @@ class SSEParser:
         "_bound",
         "_data",
         "_failure",
+        "_heads",
         "_id",
         "_idle",
         "_max_event",
@@ -80,6 +88,8 @@ class SSEParser:
         self._type = b""
         self._id = ""
         self._failure: SSETooLarge | None = None
+        # What may stand before the one "data: " of a block, and the type that it means.
+        self._heads = {b"": "message"}
         self.last_id = ""
         self.retry: int | None = None
 
@@ -90,15 +100,18 @@ class SSEParser:
         before it were returned: the call that finds it returns those, the next one raises. Then
         the stream cannot be read any further.
         """
-        # Almost always a piece is one whole event of one line, and nothing is held back before it.
-        if (
-            self._idle
-            and data[:6] == b"data: "
-            and data[-2:] == b"\n\n"
-            and data.find(b"\n") == len(data) - 2 <= self._bound
-            and b"\r" not in data
-        ):
-            return [Event(data[6:-2], "message", self.last_id)]
+        # Almost always a piece is one whole event of one line of data, with or without a type, and
+        # nothing is held back before it. An `in` with a number is a memchr, with bytes it is not.
+        if self._idle:
+            head, _, rest = data.partition(b"data: ")
+            value, _, end = rest.partition(b"\n")
+            if (
+                end == b"\n"
+                and (kind := self._heads.get(head) or self._learnt(head)) is not None
+                and _CR not in data
+                and len(data) <= self._bound
+            ):
+                return [Event(value, kind, self.last_id)]
         if self._failure is not None:
             raise self._failure
         events = self._receive(data)
@@ -114,10 +127,10 @@ class SSEParser:
             data = self._without_bom(data)
         if not data:
             return []
-        if self._after_cr and data[0] == 0x0A:
+        if self._after_cr and data[0] == _LF:
             data = data[1:]
         self._after_cr = data.endswith(b"\r") if data else False
-        if b"\r" in data:
+        if _CR in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         events: list[Event] = []
         try:
@@ -140,21 +153,27 @@ class SSEParser:
 
     def _split(self, data: bytes, events: list[Event]) -> None:
         """Blocks end in a blank line, so almost every block is exactly one event."""
-        if b"\n" not in data:
+        if _LF not in data:
             self._keep(data)
             return
         buffer = b"".join((*self._rest, data)) if self._rest else data
         self._rest = []
         self._rest_size = 0
-        *blocks, tail = buffer.split(b"\n\n")
+        *blocks, tail = _blocks(buffer)
         # Where everything together is within the bounds, no part of it needs measuring.
-        small = len(buffer) <= self._max_line and len(buffer) <= self._max_event
-        last_id = self.last_id
-        fresh = not self._data and not self._type and self._id == last_id
+        small = len(buffer) <= self._bound
+        fresh = not self._data and not self._type and self._id == self.last_id
+        heads, last_id = self._heads, self.last_id
         for block in blocks:
-            if small and fresh and block[:6] == b"data: " and b"\n" not in block:
-                events.append(Event(block[6:], "message", last_id))
-                continue
+            if small and fresh:
+                head, mark, value = block.partition(b"data: ")
+                if (
+                    mark
+                    and _LF not in value
+                    and (kind := heads.get(head) or self._learnt(head)) is not None
+                ):
+                    events.append(Event(value, kind, last_id))
+                    continue
             for line in block.split(b"\n"):
                 self._line(line, events)
             self._dispatch(events)
@@ -164,6 +183,15 @@ class SSEParser:
         for line in lines:
             self._line(line, events)
         self._keep(rest)
+
+    def _learnt(self, head: bytes) -> str | None:
+        """The type that *head* sets, where it is one ``event: TYPE`` line and nothing else."""
+        if head[:7] != b"event: " or head.find(b"\n") != len(head) - 1:
+            return None
+        kind = head[7:-1].decode("utf-8", "replace") or "message"
+        if len(self._heads) < _MAX_HEADS:
+            self._heads[head] = kind
+        return kind
 
     def _keep(self, rest: bytes) -> None:
         """Hold the start of a line whose end has not come yet."""
