@@ -33,8 +33,8 @@ from geoosd.bridge.core.pieces import (
     described,
     is_empty,
     progress_of,
+    read,
 )
-from geoosd.errors import MessageError
 from geoosd.wire.messages import Role, Usage
 
 _DONE: Final = b"[DONE]"
@@ -43,67 +43,72 @@ _DONE: Final = b"[DONE]"
 # -- as on the wire --------------------------------------------------------------------------------
 
 
-class _Logprobs(Struct):
+# No garbage collector for them (gc=False): what is decoded from JSON has no cycles, and a stream
+# makes many.
+
+
+class _Logprobs(Struct, gc=False):
     content: list[TokenLogprob] | None = None
     tokens: list[str] | None = None
     token_logprobs: list[float | None] | None = None
     top_logprobs: list[dict[str, float] | None] | None = None
 
 
-class _Function(Struct):
+class _Function(Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class _ToolCall(Struct):
+class _ToolCall(Struct, gc=False):
     function: _Function | None = None
 
 
-class _Delta(Struct):
+class _Delta(Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[_ToolCall] | None = None
 
 
-class _Choice(Struct):
+class _BareChoice(Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
     message: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
+
+
+class _Choice(_BareChoice, gc=False):
     logprobs: _Logprobs | None = None
     token_ids: list[int] | None = None
 
 
-class _Wire(Struct):
+class _Wire(Struct, gc=False):
     choices: list[_Choice] | None = None
     model: str | None = None
     usage: Usage | None = None
     prompt_progress: Progress | None = None
     timings: Timings | None = None
     error: Any = None
-    object: Any = None
-    message: Any = None
 
 
-class _BareChoice(Struct):
-    index: int = 0
-    delta: _Delta | None = None
-    message: _Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _BareWire(Struct):
+class _BareWire(Struct, gc=False):
     """The least that must be understood: what a server puts oddly into the rest loses no text."""
 
     choices: list[_BareChoice] | None = None
     error: Any = None
 
 
-_decoder = msgspec.json.Decoder(_Wire)
+class _OldError(Struct, gc=False):
+    """An error object of old vLLM, which is not inside an ``error``."""
+
+    object: Any = None
+    message: Any = None
+
+
+_decode_wire = msgspec.json.Decoder(_Wire).decode
 _bare_decoder = msgspec.json.Decoder(_BareWire)
+_old_error_decoder = msgspec.json.Decoder(_OldError)
 
 
 def decode(data: bytes, kind: str = "message") -> Chunk | None:
@@ -113,46 +118,44 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
 
     Raises :class:`MessageError` where not even the text can be read.
     """
-    if data[:1] != b"{":
-        if data.strip() == _DONE:
-            return Chunk(done=True)
-        if is_empty(data):
-            return None
     try:
-        wire = _decoder.decode(data)
-    except msgspec.ValidationError:
-        return _decode_bare(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MessageError("malformed", f"cannot read a chunk: {error}") from None
-    chunk = Chunk(model=wire.model or None, usage=wire.usage, error=_error_text(wire))
+        wire = _decode_wire(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_odd(data)
+    chunk = Chunk(model=wire.model or None, usage=wire.usage)
+    choices = wire.choices
+    if choices:
+        for choice in choices:
+            _read_choice(choice, choice.logprobs, choice.token_ids, chunk)
+    elif choices is None or wire.error is not None:
+        chunk.error = _error_text(wire.error, data)
     if wire.prompt_progress is not None:
         chunk.progress = progress_of(wire.prompt_progress)
     if wire.timings is not None:
         chunk.predicted = wire.timings.predicted_n
         chunk.speed = wire.timings.predicted_per_second
-        chunk.choice = max(0, wire.choices[0].index) if wire.choices else 0
-    for choice in wire.choices or ():
-        _read_choice(choice, choice.logprobs, choice.token_ids, chunk)
+        chunk.choice = max(0, choices[0].index) if choices else 0
     return chunk
 
 
-def _decode_bare(data: bytes) -> Chunk:
-    try:
-        wire = _bare_decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise MessageError("invalid", f"cannot read a chunk: {error}") from None
+def _decode_odd(data: bytes) -> Chunk | None:
+    """What is no chunk, or holds something that could not be understood."""
+    if data.strip() == _DONE:
+        return Chunk(done=True)
+    if is_empty(data):
+        return None
+    wire = read(_bare_decoder, data)
     chunk = Chunk(error=described(wire.error), partial=True)
     for choice in wire.choices or ():
         _read_choice(choice, None, None, chunk)
     return chunk
 
 
-def _error_text(wire: _Wire) -> str | None:
-    if wire.error is not None:
-        return described(wire.error)
-    if wire.object == "error":
-        return described({"message": wire.message})
-    return None
+def _error_text(error: Any, data: bytes) -> str | None:
+    if error is not None:
+        return described(error)
+    old = read(_old_error_decoder, data)
+    return described({"message": old.message}) if old.object == "error" else None
 
 
 def error_of(body: bytes) -> str | None:
@@ -168,7 +171,7 @@ def error_of(body: bytes) -> str | None:
 
 
 def _read_choice(
-    choice: _Choice | _BareChoice,
+    choice: _BareChoice,
     logprobs: _Logprobs | None,
     token_ids: list[int] | None,
     chunk: Chunk,
@@ -176,40 +179,38 @@ def _read_choice(
     index = max(0, choice.index)
     if choice.finish_reason:
         chunk.finished[index] = choice.finish_reason
-    texts = _texts(choice)
-    if not texts:
-        return
-    if len(texts) == 1:
-        role, text = texts[0]
-        entries = _entries(logprobs) if logprobs is not None else None
-        add_text(chunk, index, role, text, entries, token_ids)
-        return
-    # Reasoning, answer and tools in one chunk: which token belongs to which is not told.
-    for role, text in texts:
-        chunk.pieces.append(Piece(index, role, text))
-
-
-def _texts(choice: _Choice | _BareChoice) -> list[tuple[Role, str]]:
-    """The non-empty texts of a choice in the order in which a model makes them."""
-    if choice.text:
-        return [("answer", choice.text)]
+    role: Role = "answer"
     delta = choice.delta if choice.delta is not None else choice.message
-    if delta is None:
-        return []
-    texts: list[tuple[Role, str]] = []
-    if reasoning := delta.reasoning_content or delta.reasoning:
-        texts.append(("reasoning", reasoning))
-    if delta.content:
-        texts.append(("answer", delta.content))
-    if delta.tool_calls:
-        tool = "".join(
-            (call.function.name or "") + (call.function.arguments or "")
-            for call in delta.tool_calls
-            if call.function is not None
-        )
-        if tool:
-            texts.append(("tool", tool))
-    return texts
+    if choice.text:
+        text = choice.text
+    elif delta is None:
+        return
+    elif delta.content and not (delta.reasoning_content or delta.reasoning or delta.tool_calls):
+        text = delta.content
+    else:
+        texts = _texts(delta)
+        if len(texts) != 1:
+            # Reasoning, answer and tools in one chunk: which token belongs to which is not told.
+            chunk.pieces += [Piece(index, role, text) for role, text in texts]
+            return
+        ((role, text),) = texts
+    entries = _entries(logprobs) if logprobs is not None else None
+    add_text(chunk, index, role, text, entries, token_ids)
+
+
+def _texts(delta: _Delta) -> list[tuple[Role, str]]:
+    """The non-empty texts of a choice in the order in which a model makes them."""
+    tool = "".join(
+        (call.function.name or "") + (call.function.arguments or "")
+        for call in delta.tool_calls or ()
+        if call.function is not None
+    )
+    texts: tuple[tuple[Role, str | None], ...] = (
+        ("reasoning", delta.reasoning_content or delta.reasoning),
+        ("answer", delta.content),
+        ("tool", tool),
+    )
+    return [(role, text) for role, text in texts if text]
 
 
 def _entries(logprobs: _Logprobs) -> list[TokenLogprob]:
@@ -224,11 +225,9 @@ def _entries(logprobs: _Logprobs) -> list[TokenLogprob]:
         top = tops[position] if position < len(tops) else None
         entries.append(
             TokenLogprob(
-                token=token,
+                token,
                 logprob=chosen[position] if position < len(chosen) else None,
-                top_logprobs=[
-                    Candidate(token=name, logprob=value) for name, value in (top or {}).items()
-                ],
+                top_logprobs=[Candidate(name, None, value) for name, value in (top or {}).items()],
             )
         )
     return entries

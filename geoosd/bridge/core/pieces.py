@@ -8,7 +8,7 @@ the parts of an answer that may be odd without losing the text beside them.
 
 from __future__ import annotations
 
-import math
+from math import exp
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -17,7 +17,6 @@ from msgspec import Raw, Struct
 from geoosd.errors import MessageError
 from geoosd.wire.messages import Role, Usage
 
-MAX_ALTERNATIVES: Final = 20
 NO_PART: Final = Raw()
 """The default of a part that is read by :func:`optional`."""
 
@@ -26,19 +25,50 @@ _TOKEN_ID: Final = "token_id:"
 _T = TypeVar("_T")
 
 
-class Alternative(Struct, frozen=True, gc=False):
-    """A token the model might have chosen, and its probability 0..1."""
+class Candidate(Struct, gc=False):
+    """A token that the model might have chosen, as servers tell of it.
 
-    token: str
-    probability: float
+    ``logprob`` is the natural logarithm of its probability; ``prob`` the probability itself, which
+    some tell instead. Neither need be in its range.
+    """
+
+    token: str = ""
     id: int | None = None
+    logprob: float | None = None
+    prob: float | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """Within 0..1; None where it was not told."""
+        logprob = self.logprob
+        if logprob is not None:
+            return exp(logprob) if logprob < 0.0 else 1.0
+        return None if self.prob is None else min(max(self.prob, 0.0), 1.0)
+
+    @property
+    def token_id(self) -> int | None:
+        """Its id; None where it was not told. vLLM may put it into the text: ``token_id:42``."""
+        if self.id is not None:
+            return self.id if self.id >= 0 else None
+        if not self.token.startswith(_TOKEN_ID):
+            return None
+        number = self.token[len(_TOKEN_ID) :]
+        return int(number) if number.isdecimal() and len(number) < 10 else None
+
+
+class TokenLogprob(Candidate, gc=False):
+    """The chosen token; ``bytes`` is JSON, read only where ``token`` does not say it all."""
+
+    bytes: Raw = NO_PART
+    top_logprobs: list[Candidate] | None = None
+    top_probs: list[Candidate] | None = None
 
 
 class Piece(Struct, gc=False):
     """A token's text, or as much of the text as cannot be cut any finer.
 
     ``exact``: id and probability belong to exactly this text; else they are those of its last
-    token.
+    token. ``alternatives`` are as the server told them, the chosen token among them or not.
     """
 
     choice: int
@@ -46,11 +76,11 @@ class Piece(Struct, gc=False):
     text: str
     token_id: int | None = None
     probability: float | None = None
-    alternatives: list[Alternative] | None = None
+    alternatives: list[Candidate] | None = None
     exact: bool = True
 
 
-class Chunk(Struct):
+class Chunk(Struct, gc=False):
     """One event's content, whatever server and dialect it came in.
 
     ``progress`` is (processed, total) tokens of the prompt, and ``loading`` the like of a model
@@ -58,8 +88,8 @@ class Chunk(Struct):
     how many tokens of ``choice`` the server has made so far, ``speed`` its tokens per second.
     """
 
-    pieces: list[Piece] = msgspec.field(default_factory=list[Piece])
-    finished: dict[int, str] = msgspec.field(default_factory=dict[int, str])
+    pieces: list[Piece] = []
+    finished: dict[int, str] = {}
     model: str | None = None
     usage: Usage | None = None
     progress: tuple[int, int] | None = None
@@ -76,29 +106,17 @@ class Chunk(Struct):
 # -- as on the wire --------------------------------------------------------------------------------
 
 
-class Candidate(Struct, gc=False):
-    token: str = ""
-    id: int | None = None
-    logprob: float | None = None
-    prob: float | None = None
-    bytes: list[int] | None = None
-
-
-class TokenLogprob(Candidate, gc=False):
-    top_logprobs: list[Candidate] | None = None
-    top_probs: list[Candidate] | None = None
-
-
-class Progress(Struct):
+class Progress(Struct, gc=False):
     processed: int
     total: int
 
 
-class Timings(Struct):
+class Timings(Struct, gc=False):
     predicted_n: int | None = None
     predicted_per_second: float | None = None
 
 
+_bytes_decoder = msgspec.json.Decoder(list[int] | None)
 entries_decoder = msgspec.json.Decoder(list[TokenLogprob] | None)
 timings_decoder = msgspec.json.Decoder(Timings | None)
 
@@ -181,7 +199,12 @@ def add_text(
         if ids is not None and len(ids) == len(entries):
             for entry, token_id in zip(entries, ids, strict=True):
                 entry.id = token_id if entry.id is None else entry.id
-        _cut(chunk.pieces, index, role, text, entries)
+        if len(entries) > 1:
+            _cut(chunk.pieces, index, role, text, entries)
+            return
+        entry = entries[0]
+        exact = entry.token == text or _says(entry, text)
+        chunk.pieces.append(_piece(index, role, text, entry, exact))
         return
     last = ids[-1] if ids and ids[-1] >= 0 else None
     exact = last is None or len(ids or ()) == 1
@@ -192,10 +215,6 @@ def _cut(
     pieces: list[Piece], index: int, role: Role, text: str, entries: list[TokenLogprob]
 ) -> None:
     """Cut *text* along *entries*, or keep it whole where they do not make it up."""
-    if len(entries) == 1:
-        entry = entries[0]
-        pieces.append(_piece(index, role, text, entry, exact=_says(entry, text)))
-        return
     parts = [_bytes(entry) for entry in entries]
     whole = text.encode("utf-8", "replace")
     # A server that strips white space or a marker leaves tokens before the text that are not in it.
@@ -205,7 +224,7 @@ def _cut(
         surplus -= len(parts[skip])
         skip += 1
     if surplus != 0 or b"".join(parts[skip:]) != whole:
-        pieces.append(_piece(index, role, text, entries[-1], exact=False))
+        pieces.append(_piece(index, role, text, entries[-1], False))
         return
     held = b""
     for part, entry in zip(parts[skip:], entries[skip:], strict=True):
@@ -217,55 +236,30 @@ def _cut(
             piece_text = held.decode()
         except UnicodeDecodeError:
             continue  # part of a character: the next token completes it
-        pieces.append(_piece(index, role, piece_text, entry, exact=exact))
+        pieces.append(_piece(index, role, piece_text, entry, exact))
         held = b""
 
 
 def _says(entry: TokenLogprob, text: str) -> bool:
-    """Whether *entry* is of exactly this text; one that is named by its id alone is."""
-    return (
-        entry.token == text
-        or (entry.bytes is not None and _bytes(entry) == text.encode("utf-8", "replace"))
-        or (entry.id is None and _id(entry) is not None)
-    )
+    """Whether *entry*, whose text is another one, is of exactly this *text*; one that is named by
+    its id alone is."""
+    if entry.id is None and entry.token_id is not None:
+        return True
+    return bool(bytes(entry.bytes)) and _bytes(entry) == text.encode("utf-8", "replace")
 
 
-def _bytes(entry: Candidate) -> bytes:
-    if entry.bytes is not None:
+def _bytes(entry: TokenLogprob) -> bytes:
+    raw = bytes(entry.bytes)
+    if raw:
         try:
-            return bytes(entry.bytes)
-        except ValueError:
+            listed = _bytes_decoder.decode(raw)
+            if listed is not None:
+                return bytes(listed)
+        except (msgspec.DecodeError, ValueError):
             return b""  # not bytes at all: then the entries do not make up the text
     return entry.token.encode("utf-8", "replace")
 
 
-def _piece(index: int, role: Role, text: str, entry: TokenLogprob, *, exact: bool) -> Piece:
-    candidates = entry.top_logprobs or entry.top_probs
-    alternatives = None
-    if candidates:
-        alternatives = [
-            Alternative(candidate.token, probability, _id(candidate))
-            for candidate in candidates[:MAX_ALTERNATIVES]
-            if (probability := _probability(candidate)) is not None
-        ]
-    probability = _probability(entry)
-    return Piece(index, role, text, _id(entry), probability, alternatives or None, exact)
-
-
-def _probability(candidate: Candidate) -> float | None:
-    """exp(logprob), or the probability itself where the server sends that; within 0..1."""
-    if candidate.logprob is not None:
-        return math.exp(min(candidate.logprob, 0.0))
-    if candidate.prob is not None:
-        return min(max(candidate.prob, 0.0), 1.0)
-    return None
-
-
-def _id(candidate: Candidate) -> int | None:
-    """The token's id: vLLM may put it into the text, as ``token_id:42``."""
-    if candidate.id is not None:
-        return candidate.id if candidate.id >= 0 else None
-    number = candidate.token.removeprefix(_TOKEN_ID) if candidate.token else ""
-    if number != candidate.token and number.isdecimal() and len(number) < 10:
-        return int(number)
-    return None
+def _piece(index: int, role: Role, text: str, entry: TokenLogprob, exact: bool) -> Piece:
+    alternatives = entry.top_logprobs or entry.top_probs or None
+    return Piece(index, role, text, entry.token_id, entry.probability, alternatives, exact)

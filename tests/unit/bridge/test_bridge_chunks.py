@@ -107,7 +107,11 @@ def test_a_token_with_its_probability_and_alternatives():
     (piece,) = chat({"content": "Tell"}, logprobs=given).pieces
     assert (piece.text, piece.token_id, piece.exact) == ("Tell", 4, True)
     assert piece.probability == pytest.approx(math.exp(-0.5))
-    assert [(each.token, each.id) for each in piece.alternatives] == [("Tell", 4), ("I", 5)]
+    assert [(each.token, each.token_id, each.probability) for each in piece.alternatives] == [
+        ("Tell", 4, pytest.approx(math.exp(-0.5))),
+        ("I", 5, pytest.approx(math.exp(-2.0))),
+        ("?", None, None),
+    ]
 
 
 def test_probabilities_after_sampling():
@@ -141,8 +145,12 @@ def test_one_token_whose_bytes_are_the_text():
 
 
 def test_bytes_that_are_none():
-    given = {"content": [entry("?", id=3, bytes=[300])]}
-    assert not chat({"content": "é"}, logprobs=given).pieces[0].exact
+    for odd in ([300], "é", [0.5], {}):
+        chunk = chat({"content": "é"}, logprobs={"content": [entry("?", id=3, bytes=odd)]})
+        assert (chunk.pieces[0].token_id, chunk.pieces[0].exact) == (3, False)
+        assert not chunk.partial
+    given = {"content": [entry("é", id=3, bytes=None), entry("!", id=4, bytes=None)]}
+    assert texts(chat({"content": "é!"}, logprobs=given)) == ["é", "!"]
 
 
 def test_several_tokens_in_a_chunk():
@@ -230,7 +238,7 @@ def test_tokens_that_vllm_names_by_their_id():
     logprobs = {"content": [entry("token_id:7", -1.0, top_logprobs=top)]}
     (piece,) = chat({"content": "word"}, logprobs=logprobs).pieces
     assert (piece.token_id, piece.exact) == (7, True)
-    assert [each.id for each in piece.alternatives] == [7, None, None]
+    assert [each.token_id for each in piece.alternatives] == [7, None, None]
     (piece,) = chat({"reasoning": "hm"}, logprobs={"content": [entry("7")]}).pieces
     assert (piece.role, piece.token_id, piece.exact) == ("reasoning", None, False)
 
