@@ -2,9 +2,13 @@
 
 The recordings are fed an event at a time, as a live stream arrives. Parsing alone is set against
 the OpenAI client's decoder and against httpx-sse: by its ``EventSource`` on an httpx response, as a
-program uses it, and by its decoders alone, which leave httpx out and are not public. Parsing and
-decoding of chunks is set against httpx-sse with ``json`` and against the OpenAI client's
-``Stream``. That all read the same is asserted first.
+program uses it, and by its decoders alone, which leave httpx out, are not public and have no
+target.
+
+Parsing and decoding of chunks is set against httpx-sse with ``json`` and against the OpenAI
+client's ``Stream``. All make the same of a stream, which is asserted first: of each token the
+choice, role, text, id and probability, its alternatives as they came, the finish reasons and the
+usage.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
+from math import exp
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +39,8 @@ _CHAT = (
 _PLAIN = (*_CHAT, "03_completion_logprobs_usage")
 _NAMED = ("10_responses_stream", "22_messages_stream", "29_messages_thinking")
 """Recordings whose events have names."""
+
+_ALONE = "httpx-sse, decoders alone"
 
 Pieces = list[bytes]
 Read = Callable[[Pieces], int]
@@ -61,17 +68,38 @@ def our_parse(pieces: Pieces) -> int:
     return sum(len(receive(piece)) for piece in pieces)
 
 
-def our_text(pieces: Pieces) -> tuple[int, str]:
-    """Events, and the text that they make up."""
+class Said(NamedTuple):
+    """What a stream said. A token is (choice, role, text, id, probability)."""
+
+    events: int
+    tokens: list[tuple[int, str, str, int | None, float | None]]
+    alternatives: list[list[Any]]
+    finished: dict[int, str]
+    usage: tuple[int, int] | None
+
+
+def our_reading(pieces: Pieces) -> Said:
+    """As the tap of the bridge reads it."""
     receive, decode = SSEParser().receive, chunks.decode
-    count, text = 0, ""
+    events, usage = 0, None
+    tokens: list[tuple[int, str, str, int | None, float | None]] = []
+    alternatives: list[list[Any]] = []
+    finished: dict[int, str] = {}
     for piece in pieces:
         for event in receive(piece):
-            count += 1
-            if (chunk := decode(event.data, event.type)) is not None:
-                for part in chunk.pieces:
-                    text += part.text
-    return count, text
+            events += 1
+            chunk = decode(event.data, event.type)
+            if chunk is None:
+                continue
+            for each in chunk.pieces:
+                tokens.append((each.choice, each.role, each.text, each.token_id, each.probability))
+                if each.alternatives is not None:
+                    alternatives.append(each.alternatives)
+            if chunk.finished:
+                finished |= chunk.finished
+            if chunk.usage is not None:
+                usage = (chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+    return Said(events, tokens, alternatives, finished, usage)
 
 
 # -- httpx-sse -------------------------------------------------------------------------------------
@@ -103,18 +131,36 @@ def httpx_sse_decoded(decoders: Any, pieces: Pieces) -> Iterator[Any]:
                 yield event
 
 
-def json_text(events: Iterable[Any]) -> tuple[int, str]:
-    """The text as a program without the OpenAI client reads it."""
-    count, text = 0, ""
+def json_reading(events: Iterable[Any]) -> Said:
+    """As a program without the OpenAI client reads it."""
+    count, usage = 0, None
+    tokens: list[tuple[int, str, str, int | None, float | None]] = []
+    alternatives: list[list[Any]] = []
+    finished: dict[int, str] = {}
     for event in events:
         count += 1
         if event.data == "[DONE]":
             break
-        for choice in json.loads(event.data)["choices"]:
-            delta = choice["delta"]
-            text += delta.get("reasoning_content") or ""
-            text += delta.get("content") or ""
-    return count, text
+        chunk = json.loads(event.data)
+        for choice in chunk["choices"]:
+            index, delta = choice["index"], choice["delta"]
+            if choice["finish_reason"]:
+                finished[index] = choice["finish_reason"]
+            if text := delta.get("content"):
+                role = "answer"
+            elif text := delta.get("reasoning_content"):
+                role = "reasoning"
+            else:
+                continue
+            token_id = probability = None
+            if (logprobs := choice.get("logprobs")) and logprobs["content"]:
+                entry = logprobs["content"][-1]
+                token_id, probability = entry["id"], exp(entry["logprob"])
+                alternatives.append(entry["top_logprobs"])
+            tokens.append((index, role, text, token_id, probability))
+        if counts := chunk.get("usage"):
+            usage = (counts["prompt_tokens"], counts["completion_tokens"])
+    return Said(count, tokens, alternatives, finished, usage)
 
 
 # -- the OpenAI client -----------------------------------------------------------------------------
@@ -133,33 +179,50 @@ class _Response:
         """There is no connection."""
 
 
-def openai_text(stream: Callable[[Any], Iterable[Any]], pieces: Pieces) -> tuple[int, str]:
-    """The text as a program with the OpenAI client reads it."""
-    count, text = 1, ""  # [DONE], which it keeps to itself, is an event too
+def openai_reading(stream: Callable[[Any], Iterable[Any]], pieces: Pieces) -> Said:
+    """As a program with the OpenAI client reads it."""
+    count, usage = 1, None  # [DONE], which it keeps to itself, is an event too
+    tokens: list[tuple[int, str, str, int | None, float | None]] = []
+    alternatives: list[list[Any]] = []
+    finished: dict[int, str] = {}
     for chunk in stream(_Response(pieces)):
         count += 1
         for choice in chunk.choices:
-            text += getattr(choice.delta, "reasoning_content", None) or ""
-            text += choice.delta.content or ""
-    return count, text
+            if choice.finish_reason:
+                finished[choice.index] = choice.finish_reason
+            if text := choice.delta.content:
+                role = "answer"
+            elif text := getattr(choice.delta, "reasoning_content", None):
+                role = "reasoning"
+            else:
+                continue
+            token_id = probability = None
+            if choice.logprobs and choice.logprobs.content:
+                entry = choice.logprobs.content[-1]
+                token_id, probability = entry.id, exp(entry.logprob)
+                alternatives.append(entry.top_logprobs)
+            tokens.append((choice.index, role, text, token_id, probability))
+        if chunk.usage is not None:
+            usage = (chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+    return Said(count, tokens, alternatives, finished, usage)
 
 
 # -- the comparison --------------------------------------------------------------------------------
 
 
 class Peer(NamedTuple):
-    """How a peer reads events, and text where it is set against ours in that too."""
+    """How a peer reads events, and chunks where it is set against ours in that too."""
 
     events: Callable[[Pieces], Iterable[Any]]
-    text: Callable[[Pieces], tuple[int, str]] | None
+    reading: Callable[[Pieces], Said] | None
 
 
 def _httpx_sse() -> dict[str, Peer]:
     module, decoders = import_module("httpx_sse"), import_module("httpx_sse._decoders")
     whole = partial(httpx_sse_events, module)
     return {
-        "httpx-sse": Peer(whole, lambda pieces: json_text(whole(pieces))),
-        "httpx-sse, decoders alone": Peer(partial(httpx_sse_decoded, decoders), None),
+        "httpx-sse": Peer(whole, lambda pieces: json_reading(whole(pieces))),
+        _ALONE: Peer(partial(httpx_sse_decoded, decoders), None),
     }
 
 
@@ -176,7 +239,7 @@ def _openai() -> dict[str, Peer]:
         decoded: Iterable[Any] = streaming.SSEDecoder().iter_bytes(iter(pieces))
         return decoded
 
-    return {"openai": Peer(events, partial(openai_text, stream))}
+    return {"openai": Peer(events, partial(openai_reading, stream))}
 
 
 def check(peer: Peer) -> None:
@@ -184,17 +247,36 @@ def check(peer: Peer) -> None:
     for pieces in map(recording, (*_PLAIN, *_NAMED)):
         theirs = [(each.event or "message", each.data) for each in peer.events(pieces)]
         assert theirs == our_events(pieces), "a peer reads other events"
-    for pieces in map(recording, _CHAT if peer.text else ()):
-        assert peer.text is not None
-        assert peer.text(pieces) == our_text(pieces), "a peer reads another text"
+    for pieces in map(recording, _CHAT if peer.reading else ()):
+        assert peer.reading is not None
+        theirs, ours = peer.reading(pieces), our_reading(pieces)
+        assert _plain(theirs) == _plain(ours), "a peer reads another answer"
+
+
+def _plain(said: Said) -> Said:
+    """*said* with its alternatives as (token, id, logprob), in whatever form they came."""
+    rows = [
+        [_row(each) if isinstance(each, dict) else _row(_fields(each)) for each in alternatives]
+        for alternatives in said.alternatives
+    ]
+    return said._replace(alternatives=rows)
+
+
+def _fields(each: Any) -> dict[str, Any]:
+    """The fields of an alternative that is an object."""
+    return {name: getattr(each, name) for name in ("token", "id", "logprob")}
+
+
+def _row(each: dict[str, Any]) -> tuple[Any, ...]:
+    return each["token"], each["id"], each["logprob"]
 
 
 def _counted(peer: Peer) -> Read:
     return lambda pieces: sum(1 for _ in peer.events(pieces))
 
 
-def _texts(text: Callable[[Pieces], tuple[int, str]]) -> Read:
-    return lambda pieces: text(pieces)[0]
+def _events_of(reading: Callable[[Pieces], Said]) -> Read:
+    return lambda pieces: reading(pieces).events
 
 
 def run(pace: Pace) -> Iterator[Result]:
@@ -209,8 +291,10 @@ def run(pace: Pace) -> Iterator[Result]:
         check(peer)
     parse: dict[str, Read] = {"ours": our_parse}
     parse |= {name: _counted(peer) for name, peer in peers.items()}
-    decode: dict[str, Read] = {"ours": _texts(our_text)}
-    decode |= {name: _texts(peer.text) for name, peer in peers.items() if peer.text}
+    decode: dict[str, Read] = {"ours": _events_of(our_reading)}
+    decode |= {
+        name: _events_of(peer.reading) for name, peer in peers.items() if peer.reading is not None
+    }
     yield from _compared("sse, parse", _PLAIN, parse, pace)
     yield from _compared("sse, parse named events", _NAMED, parse, pace)
     yield from _compared("sse, parse and decode chunks", _CHAT, decode, pace)
@@ -231,4 +315,5 @@ def _compared(
     measured = alternate(turns, pace.rounds)
     ours = measured.pop("ours")
     for name, theirs in measured.items():
-        yield ratio(f"{what}: {name}", "/s", ours, theirs, "higher", at_least(5))
+        target = at_least(5) if name != _ALONE else None
+        yield ratio(f"{what}: {name}", "/s", ours, theirs, "higher", target)

@@ -131,10 +131,11 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
         chunk.error = _error_text(wire.error, data)
     if wire.prompt_progress is not None:
         chunk.progress = progress_of(wire.prompt_progress)
-    if wire.timings is not None:
-        chunk.predicted = wire.timings.predicted_n
-        chunk.speed = wire.timings.predicted_per_second
-        chunk.choice = max(0, choices[0].index) if choices else 0
+    if (timings := wire.timings) is not None:
+        chunk.predicted = timings.predicted_n
+        chunk.speed = timings.predicted_per_second
+        if choices and choices[0].index > 0:
+            chunk.choice = choices[0].index
     return chunk
 
 
@@ -176,16 +177,21 @@ def _read_choice(
     token_ids: list[int] | None,
     chunk: Chunk,
 ) -> None:
-    index = max(0, choice.index)
+    index = choice.index if choice.index > 0 else 0
     if choice.finish_reason:
         chunk.finished[index] = choice.finish_reason
-    role: Role = "answer"
     delta = choice.delta if choice.delta is not None else choice.message
+    role: Role = "answer"
     if choice.text:
         text = choice.text
     elif delta is None:
         return
-    elif delta.content and not (delta.reasoning_content or delta.reasoning or delta.tool_calls):
+    elif (
+        delta.content is not None
+        and delta.tool_calls is None
+        and delta.reasoning_content is None
+        and delta.reasoning is None
+    ):
         text = delta.content
     else:
         texts = _texts(delta)
@@ -194,6 +200,10 @@ def _read_choice(
             chunk.pieces += [Piece(index, role, text) for role, text in texts]
             return
         ((role, text),) = texts
+    if logprobs is None and token_ids is None:
+        if text:
+            chunk.pieces.append(Piece(index, role, text))
+        return
     entries = _entries(logprobs) if logprobs is not None else None
     add_text(chunk, index, role, text, entries, token_ids)
 

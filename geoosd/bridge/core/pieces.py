@@ -262,4 +262,9 @@ def _bytes(entry: TokenLogprob) -> bytes:
 
 def _piece(index: int, role: Role, text: str, entry: TokenLogprob, exact: bool) -> Piece:
     alternatives = entry.top_logprobs or entry.top_probs or None
-    return Piece(index, role, text, entry.token_id, entry.probability, alternatives, exact)
+    # The properties, without a call for each token.
+    token_id, logprob = entry.id, entry.logprob
+    if token_id is None or token_id < 0:
+        token_id = entry.token_id
+    probability = entry.probability if logprob is None or logprob >= 0.0 else exp(logprob)
+    return Piece(index, role, text, token_id, probability, alternatives, exact)
