@@ -28,7 +28,7 @@ class Policy(NamedTuple):
 
     failures: int = 3
     window: float = 30.0
-    first: float = 1.0
+    first: float = 5.0
     longest: float = 60.0
 
 

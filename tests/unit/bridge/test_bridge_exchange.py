@@ -335,3 +335,13 @@ def test_progress_after_the_first_token_and_long_model_names():
     assert phases == ["generating"]
     assert exchange.model == "m" * 256
     assert text(payloads) == "ab"
+
+
+def test_who_has_its_turn_has_no_position():
+    exchange = Exchange("s", model=None, upstream="u", dialect="chat")
+    exchange.started(0.0)
+    exchange.queued(3, 0.0)
+    assert exchange.request_row(0.0).position == 3
+    exchange.sent()
+    assert exchange.request_row(0.0).position is None
+    assert exchange.status == 0
