@@ -6,13 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import click
 import msgspec
 
 from geoosctl import client, output
+from geoosctl.answers import Answer, progress_text
 from geoosctl.cli import Settings, Verb, settings
 from geoosd.errors import EX_SOFTWARE, GeoosError, MessageError
 from geoosd.wire import messages
@@ -23,42 +23,6 @@ _SHOWN = (
     messages.TokenVisualizationUpdate,
     messages.SessionEnded,
 )
-
-
-@dataclass
-class Answer:
-    """One model's answer so far; ``text`` is what the model said, ``parts`` also its reasoning."""
-
-    label: str
-    parts: list[tuple[str, str]] = field(default_factory=list)
-    progress: str = "waiting"
-    ended: messages.SessionEnded | None = None
-    tokens: int = 0
-
-    @property
-    def text(self) -> str:
-        """The answer alone, without reasoning."""
-        return "".join(text for role, text in self.parts if role != "reasoning")
-
-    def add(self, token: messages.TokenVisualizationUpdate) -> str:
-        """Take a token; its role, or an empty string if it is not shown."""
-        role = token.role or "answer"
-        if role == "prompt" or token.choice:
-            return ""
-        self.tokens += 1
-        self.parts.append((role, token.current_token))
-        return role
-
-    def summary(self) -> str:
-        """Model, tokens, speed, time to first token, as far as they are known."""
-        ended = self.ended or messages.SessionEnded(session="")
-        counted = ended.usage.completion_tokens if ended.usage else None
-        parts = [self.label, f"{self.tokens if counted is None else counted} tokens"]
-        if ended.tokens_per_second is not None:
-            parts.append(f"{output.number(ended.tokens_per_second)} tok/s")
-        if ended.time_to_first_token is not None:
-            parts.append(f"first token after {ended.time_to_first_token:.2f} s")
-        return output.visible(" · ".join(parts))
 
 
 class _Screen(Protocol):
@@ -171,8 +135,9 @@ def _converse(options: Settings, call: dict[str, Any], screen: _Screen) -> list[
         answer = answers.setdefault(payload.session or "", Answer("the model"))
         if isinstance(payload, messages.SessionStarted):
             answer.label = payload.model or answer.label
+            answer.upstream = payload.upstream
         elif isinstance(payload, messages.SessionProgress):
-            answer.progress = _progress(payload)
+            answer.progress = progress_text(payload)
             screen.progress(answer)
         elif isinstance(payload, messages.SessionEnded):
             answer.ended = payload
@@ -180,14 +145,6 @@ def _converse(options: Settings, call: dict[str, Any], screen: _Screen) -> list[
         elif role := answer.add(payload):
             screen.token(answer, role, payload.current_token)
     return list(answers.values())
-
-
-def _progress(payload: messages.SessionProgress) -> str:
-    if payload.phase == "queued" and payload.position is not None:
-        return f"queued, position {payload.position}"
-    if payload.phase == "prefill" and payload.total:
-        return f"reading the prompt, {100 * (payload.processed or 0) // payload.total} %"
-    return payload.phase
 
 
 def _verdict(answers: list[Answer]) -> int:
@@ -210,7 +167,11 @@ def _verdict(answers: list[Answer]) -> int:
 def _screen(*, several: bool) -> _Screen:
     if not several:
         return _Stream()
-    return _SideBySide() if sys.stdout.isatty() else _Blocks()
+    if not sys.stdout.isatty():
+        return _Blocks()
+    from geoosctl.columns import Columns
+
+    return Columns()
 
 
 class _Stream:
@@ -281,67 +242,3 @@ class _Blocks:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-class _SideBySide:
-    """Several answers in columns that grow, drawn by rich; whole at the end."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._answers: list[Answer] = []
-        self._console = Console()
-        # What grows beyond the screen cannot be redrawn: it is cut while it grows.
-        self._live = Live(
-            console=self._console,
-            refresh_per_second=12,
-            vertical_overflow="ellipsis",
-            transient=True,
-        )
-        self._live.start()
-
-    def progress(self, answer: Answer) -> None:
-        """Draw."""
-        self._draw(answer)
-
-    def token(self, answer: Answer, role: str, text: str) -> None:
-        """Draw."""
-        self._draw(answer)
-
-    def end(self, answer: Answer) -> None:
-        """Draw."""
-        self._draw(answer)
-
-    def close(self) -> None:
-        """Leave the whole answers on the screen."""
-        self._live.stop()
-        if self._answers:
-            self._console.print(self._grid())
-
-    def _draw(self, answer: Answer) -> None:
-        if all(each is not answer for each in self._answers):
-            self._answers.append(answer)
-        self._live.update(self._grid())
-
-    def _grid(self) -> Any:
-        from rich.table import Table
-
-        grid = Table.grid(expand=True, padding=(0, 1))
-        for _ in self._answers:
-            grid.add_column(ratio=1, overflow="fold")
-        grid.add_row(*(_panel(each) for each in self._answers))
-        return grid
-
-
-def _panel(answer: Answer) -> Any:
-    from rich.panel import Panel
-    from rich.text import Text
-
-    body = Text(overflow="fold")
-    for role, part in answer.parts:
-        body.append(output.visible(part, lines=True), "dim" if role == "reasoning" else "")
-    if not answer.parts:
-        body.append(answer.progress, "dim")
-    subtitle = Text(answer.summary(), "dim") if answer.ended else None
-    return Panel(body, title=Text(output.visible(answer.label), "bold"), subtitle=subtitle)
