@@ -77,7 +77,8 @@ class ServiceSpec:
     name: str
     summary: str
     create: Callable[[Runtime], Service]
-    drain_seconds: float = 3.0
+    drain_seconds: float = 2.5
+    """What is in flight may take this long; the whole stop has 3 s."""
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
 
 

@@ -147,9 +147,8 @@ STATE_SET_ASIDE: Final = Event(
     "3611471e2b494568970a9577dd45560c",
     "state set aside",
     "geoos could not use a file of its own state",
-    "The file is damaged or from a newer version. It was kept beside the new one, and the daemon\n"
-    "started without it.",
-    "After a downgrade, install the newer version again; otherwise check the disk.",
+    "The file is damaged. It was kept beside the new one, and the daemon started without it.",
+    "Check the disk; restore a backup if you have one.",
 )
 
 EVENTS: Final = (

@@ -204,6 +204,45 @@ async def place_some(world):
     return places
 
 
+async def test_what_a_full_disk_refused_is_saved_when_there_is_room(world):
+    """Also when nothing new comes; and clearing the scene away does not pass for success."""
+    await world.start("compositor.snapshot_interval=0.02")
+    state = world.runtime.state_dir
+    blocked = state / ".places.json.new"
+    blocked.mkdir()
+    producer = await world.connect("ingest.sock")
+    await producer.say(token())
+    consumer, _ = await world.consumer()
+    await consumer.hear()
+    for _ in range(5):
+        await trio.sleep(0.02)
+        health = await world.call("io.geoos.Daemon.GetHealth")
+        assert health["status"] == "critical"
+    (worst, *_) = health["checks"]
+    assert "cannot save the map" in worst["summary"]
+    assert worst["remedy"] == f"make room in {state} and make it writable"
+    blocked.rmdir()
+    with trio.fail_after(10):
+        while not (state / "places.json").exists():
+            await trio.sleep(0.01)
+    health = await world.call("io.geoos.Daemon.GetHealth")
+    assert health["status"] == "healthy"
+
+
+async def test_a_scene_that_cannot_be_saved_is_told_apart(world):
+    await world.start("bridge.record=full", "compositor.snapshot_interval=0.02")
+    (world.runtime.state_dir / ".scene.npz.new").mkdir()
+    await place_some(world)
+    with trio.fail_after(10):
+        while True:
+            health = await world.call("io.geoos.Daemon.GetHealth")
+            if health["status"] == "critical":
+                break
+            await trio.sleep(0.01)
+    assert "cannot save the scene" in health["checks"][0]["summary"]
+    assert (world.runtime.state_dir / "places.json").exists()
+
+
 async def test_the_same_token_has_the_same_place_after_a_restart(world):
     await world.start()
     before = await place_some(world)

@@ -145,8 +145,8 @@ class _Producer:
             while True:
                 await self._something.wait()
                 self._something = trio.Event()
+                await trio.sleep(TICK)  # first the feed: what is acknowledged is not sent again
                 await self._flush()
-                await trio.sleep(TICK)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             connection.cancel()
 

@@ -32,7 +32,8 @@ class Keeper:
         self._files = StateFiles(runtime.state_dir)
         self._saving = trio.Lock()
         self._secured = 0
-        self._trouble: str | None = None
+        self._unsaved: Places | None = None
+        self._trouble: dict[str, str] = {}
         self._set_aside = False
 
     async def restore(self, known_themes: Container[str]) -> Places:
@@ -46,7 +47,7 @@ class Keeper:
                 self._scene.memory.restore(scene.keys, scene.weights, trio.current_time())
                 self._scene.recent.extend(scene.tokens)
         else:
-            await self._write(self._files.remove_scene)
+            await self._write("scene", self._files.remove_scene)
         for complaint in self._files.complaints:
             self._runtime.log.warning(complaint, **events.STATE_SET_ASIDE.fields)
         self._set_aside = bool(self._files.complaints)
@@ -58,10 +59,8 @@ class Keeper:
             return
         async with self._saving:
             revision = places.revision
-            if revision != self._secured:
-                await self._save_places(places)
-                if self._trouble is None:
-                    self._secured = revision
+            if revision != self._secured and await self._save_places(places):
+                self._secured = revision
 
     async def use_theme(self, name: str, places: Places) -> None:
         """Remember the current theme."""
@@ -76,24 +75,38 @@ class Keeper:
             await self.save()
 
     async def save(self) -> None:
-        """Save the scene, or see to it that none is kept, as ``[bridge] record`` says."""
+        """Save the scene, or see to it that none is kept, as ``[bridge] record`` says.
+
+        Places that the disk refused before are tried again.
+        """
+        if self._unsaved is not None:
+            async with self._saving:
+                await self._save_places(self._unsaved)
         if not self._keeps_tokens:
-            await self._write(self._files.remove_scene)
+            await self._write("scene", self._files.remove_scene)
             return
         keys, weights = self._scene.memory.cells(trio.current_time(), _REMEMBERED)
         scene = SceneFile(keys, weights, list(self._scene.recent))
         async with self._saving:
-            await self._write(lambda: self._files.save_scene(scene))
+            await self._write("scene", lambda: self._files.save_scene(scene))
 
     def probe(self) -> Finding:
         """Whether the state is safe on disk."""
         directory = self._files.places_path.parent
-        if self._trouble is not None:
+        make_room = f"make room in {directory} and make it writable"
+        if reason := self._trouble.get("places"):
             return (
                 "critical",
-                f"cannot save the map in {directory}: {self._trouble}; "
+                f"cannot save the map in {directory}: {reason}; "
                 "after a restart tokens of new models may lie elsewhere",
-                f"make room in {directory} and make it writable",
+                make_room,
+            )
+        if reason := self._trouble.get("scene"):
+            return (
+                "critical",
+                f"cannot save the scene in {directory}: {reason}; "
+                "a restart would lose what is new in it",
+                make_room,
             )
         if self._set_aside:
             return (
@@ -107,19 +120,23 @@ class Keeper:
     def _keeps_tokens(self) -> bool:
         return self._runtime.config.bridge.record == "full"
 
-    async def _save_places(self, places: Places) -> None:
+    async def _save_places(self, places: Places) -> bool:
         content = PlacesFile(districts=places.districts, theme=self.theme)
-        await self._write(lambda: self._files.save_places(content))
+        saved = await self._write("places", lambda: self._files.save_places(content))
+        self._unsaved = None if saved else places
+        return saved
 
-    async def _write(self, write: Callable[[], None]) -> None:
+    async def _write(self, what: str, write: Callable[[], None]) -> bool:
+        """Whether the disk took it; a new reason why not is logged."""
         try:
             await trio.to_thread.run_sync(write)
         except OSError as error:
             reason = error.strerror or str(error)
-            if reason != self._trouble:
+            if reason not in self._trouble.values():
                 self._runtime.log.error(
                     "cannot save the map", error=reason, **events.SAVE_FAILED.fields
                 )
-            self._trouble = reason
-        else:
-            self._trouble = None
+            self._trouble[what] = reason
+            return False
+        self._trouble.pop(what, None)
+        return True

@@ -4,7 +4,9 @@
 new district is shown, so that not even kill -9 moves a token. ``scene.npz`` holds memory and
 thought stream. A cell of the memory *is* a token id, so that file exists only with
 ``[bridge] record = "full"``; otherwise it is removed: then no text and no token ids lie on disk
-(docs/interfaces.md). A file that cannot be read is set aside, never a reason not to start.
+(docs/interfaces.md). A damaged file is set aside, never a reason not to start. A file of a newer
+format is not damaged: it stays as it is, and the older program refuses to start beside it, because
+districts given anew would move every token.
 
 Everything here blocks; call it in a worker thread.
 """
@@ -23,6 +25,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from geoosd.compositor.core.places import Places
+from geoosd.errors import StartError
 from geoosd.wire.messages import District, TokenVisualizationUpdate
 
 FORMAT: Final = "geoos-compositor"
@@ -41,6 +44,13 @@ class PlacesFile(Struct):
     theme: str | None = None
 
 
+class _Header(Struct):
+    """What every version of ``places.json`` begins with."""
+
+    format: str = FORMAT
+    version: int = VERSION
+
+
 class SceneFile(NamedTuple):
     """``scene.npz``: the memory field and the newest tokens."""
 
@@ -49,8 +59,19 @@ class SceneFile(NamedTuple):
     tokens: list[TokenVisualizationUpdate]
 
 
+class _NewerFormat(Exception):
+    """A file that a later version of geoos wrote; ``version`` is its format's."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.version = version
+
+
 class StateFiles:
-    """The files of one state directory. ``complaints`` are lines on what was set aside."""
+    """The files of one state directory. ``complaints`` are lines on what was set aside.
+
+    Loading raises :class:`StartError` for a file of a newer format.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.places_path = directory / "places.json"
@@ -62,9 +83,12 @@ class StateFiles:
         data = self._read(self.places_path)
         if data is not None:
             try:
+                header = msgspec.json.decode(data, type=_Header)
+                _check_version(header.format, header.version)
                 loaded = msgspec.json.decode(data, type=PlacesFile)
-                _check_version(loaded.format, loaded.version)
                 Places(loaded.districts)
+            except _NewerFormat as newer:
+                raise _downgraded(self.places_path, newer) from None
             except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
                 self._set_aside(self.places_path, str(error))
             else:
@@ -81,6 +105,8 @@ class StateFiles:
         if data is not None:
             try:
                 return _decode_scene(data)
+            except _NewerFormat as newer:
+                raise _downgraded(self.scene_path, newer) from None
             except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
                 self._set_aside(self.scene_path, str(error))
         return None
@@ -121,7 +147,16 @@ class StateFiles:
             self.complaints.append(f"cannot rename {path}: {error.strerror}")
 
 
+def _downgraded(path: Path, newer: _NewerFormat) -> StartError:
+    return StartError(
+        f"cannot use {path}: a newer geoos wrote it (format version {newer.version}, this one reads "
+        f"{VERSION}); install that version again, or restore a backup from before the upgrade"
+    )
+
+
 def _check_version(found_format: str, version: int) -> None:
+    if found_format == FORMAT and version > VERSION:
+        raise _NewerFormat(version)
     if found_format != FORMAT or version != VERSION:
         raise ValueError(f"it is {found_format} version {version}, not {FORMAT} version {VERSION}")
 

@@ -7,6 +7,7 @@ import pytest
 
 from geoosd.compositor.adapters import themes
 from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
+from geoosd.errors import StartError
 from geoosd.wire.messages import District, TokenVisualizationUpdate
 
 
@@ -39,7 +40,9 @@ BAD_PLACES = [
     b"\xff",
     b"[]",
     b'{"format":"other","version":1}',
-    b'{"format":"geoos-compositor","version":2}',
+    b'{"format":"geoos-compositor","version":0}',
+    b'{"format":"geoos-compositor","version":"2"}',
+    b'{"format":"other","version":2}',
     json.dumps({"districts": [{"index": 0, "model": "m", "id_space": "ids"}]}).encode(),
 ]
 
@@ -51,6 +54,34 @@ def test_foreign_places_are_set_aside(tmp_path, data):
     assert files.load_places() == PlacesFile()
     assert (tmp_path / "places.json.unreadable").read_bytes() == data
     assert "kept as places.json.unreadable" in files.complaints[0]
+
+
+NEWER_PLACES = [
+    b'{"format":"geoos-compositor","version":2}',
+    # What it holds besides may look like nothing that we know.
+    b'{"format":"geoos-compositor","version":3,"districts":{"m":7},"theme":["a"]}',
+]
+
+
+@pytest.mark.parametrize("data", NEWER_PLACES)
+def test_newer_places_are_refused_and_left_alone(tmp_path, data):
+    files = StateFiles(tmp_path)
+    files.places_path.write_bytes(data)
+    with pytest.raises(StartError, match=r"places\.json: a newer geoos wrote it .*; install that"):
+        files.load_places()
+    assert files.places_path.read_bytes() == data
+    assert [path.name for path in tmp_path.iterdir()] == ["places.json"]
+    assert files.complaints == []
+
+
+def test_a_newer_scene_is_refused_and_left_alone(tmp_path):
+    files = StateFiles(tmp_path)
+    np.savez(files.scene_path, format=np.array("geoos-compositor"), version=np.array(2))
+    data = files.scene_path.read_bytes()
+    with pytest.raises(StartError, match=r"scene\.npz: a newer geoos wrote it"):
+        files.load_scene()
+    assert files.scene_path.read_bytes() == data
+    assert files.complaints == []
 
 
 def test_a_scene_torn_anywhere_is_set_aside(tmp_path):
