@@ -7,10 +7,12 @@ import struct
 import msgspec
 import pytest
 import trio
+import trio.testing
 from PIL import Image
 
 from geoosd import config
 from geoosd.compositor.adapters.feed import Feed
+from geoosd.compositor.adapters.ingest import PATIENCE, Ingest
 from geoosd.compositor.service import SPEC
 from geoosd.errors import ConfigError, VarlinkError
 from geoosd.runtime import logs, service, varlink
@@ -186,6 +188,44 @@ async def test_repeats_are_dropped_and_what_is_re_sent_after_a_restart_is_taken(
     assert hello.seq == 1
 
 
+async def test_sessions_of_a_dead_producer_are_ended_in_its_stead(autojump_clock, nursery):
+    taken = []
+
+    async def take(batch):
+        taken.extend(message.payload for message in batch)
+        return []
+
+    ingest = Ingest(take, now=lambda: 1.0)
+
+    async def producer(name, *payloads):
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(ingest.serve, theirs)
+        peer = Peer(ours, feed=False)
+        await peer.say(ProducerHello(name, 1))
+        for payload in payloads:
+            await peer.say(payload)
+        await trio.testing.wait_all_tasks_blocked()
+        return ours
+
+    first = await producer(
+        "bridge-1", SessionStarted("done"), SessionEnded("done"), SessionStarted("open")
+    )
+    quiet = await producer("watchdog")
+    await first.aclose()
+    await quiet.aclose()
+    await trio.sleep(PATIENCE / 2)
+    again = await producer("bridge-1")  # back in time: nothing is ended
+    await trio.sleep(PATIENCE * 2)
+    await again.aclose()
+    await producer("bridge-2")  # its next life has another name
+    await trio.sleep(PATIENCE * 0.9)
+    assert len(taken) == 3
+    await trio.sleep(PATIENCE * 0.2)
+    assert taken[3:] == [SessionEnded("open", error="bridge-1 went away before the answer ended")]
+    assert ingest.unfinished.of("bridge-1") == []
+    nursery.cancel_scope.cancel()
+
+
 async def place_some(world):
     producer = await world.connect("ingest.sock")
     consumer, _ = await world.consumer()
@@ -223,10 +263,9 @@ async def test_what_a_full_disk_refused_is_saved_when_there_is_room(world):
     assert worst["remedy"] == f"make room in {state} and make it writable"
     blocked.rmdir()
     with trio.fail_after(10):
-        while not (state / "places.json").exists():
+        while (await world.call("io.geoos.Daemon.GetHealth"))["status"] != "healthy":
             await trio.sleep(0.01)
-    health = await world.call("io.geoos.Daemon.GetHealth")
-    assert health["status"] == "healthy"
+    assert (state / "places.json").exists()
 
 
 async def test_a_scene_that_cannot_be_saved_is_told_apart(world):

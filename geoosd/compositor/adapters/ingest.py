@@ -2,7 +2,8 @@
 
 Decodes and validates; what is good goes to *take* a batch at a time, what is not is answered by an
 Error, counted and passed over. A producer that said hello gets an Ack at most once a tick, after
-*take* has returned: by then its messages are in the feed.
+*take* has returned: by then its messages are in the feed. When it dies, the sessions that it has
+begun are ended in its stead.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from geoosd.wire.messages import Ack, Demand, Error, Message, Payload, ProducerH
 TICK: Final = 0.02
 _MAX_WAITING: Final = 256 << 10
 """Bytes of answers that wait for a producer; further Errors are only counted."""
+PATIENCE: Final = 5.0
+"""Seconds that a producer which said hello may take to connect again before it counts as dead."""
 _BATCH: Final = 256
 """Messages between two checkpoints: some milliseconds."""
 
@@ -35,10 +38,12 @@ class Ingest:
         self.take = take
         self.now = now
         self.producers = intake.Producers()
+        self.unfinished = intake.Unfinished()
         self.demand = Demand()
         self.errors = 0
         self.repeats = 0
         self._connections: set[_Producer] = set()
+        self._newest: dict[str, _Producer] = {}
 
     @property
     def connected(self) -> list[str]:
@@ -59,6 +64,22 @@ class Ingest:
             await connection.run()
         finally:
             self._connections.discard(connection)
+        if connection.name is not None:
+            await self._wait_for_return(connection.name, connection)
+
+    def greeted(self, connection: _Producer, hello: ProducerHello) -> None:
+        """A connection has said whose it is."""
+        self._newest[hello.producer] = connection
+        self.producers.hello(hello.producer, hello.next)
+
+    async def _wait_for_return(self, producer: str, left: _Producer) -> None:
+        """End the sessions of *producer* unless it comes back after the connection *left*."""
+        if self.unfinished.of(producer):
+            await trio.sleep(PATIENCE)
+        if self._newest.get(producer) is left:
+            del self._newest[producer]
+            ends = self.unfinished.abandon(producer)
+            await self.take([Message(end, self.now()) for end in ends])
 
 
 class _Producer:
@@ -122,6 +143,9 @@ class _Producer:
         if good:
             for refusal in await ingest.take(good):
                 self._refuse(refusal)
+            if self.name is not None:
+                for message in good:
+                    ingest.unfinished.note(self.name, message.payload)
         if self.name is not None:
             self._through = ingest.producers.through(self.name)
             self._something.set()
@@ -135,7 +159,7 @@ class _Producer:
 
     def _greet(self, hello: ProducerHello) -> None:
         self.name = hello.producer
-        self._ingest.producers.hello(hello.producer, hello.next)
+        self._ingest.greeted(self, hello)
         self._acknowledged = None
         if self._ingest.demand != Demand():
             self.say(self._ingest.demand)

@@ -149,8 +149,8 @@ class StateFiles:
 
 def _downgraded(path: Path, newer: _NewerFormat) -> StartError:
     return StartError(
-        f"cannot use {path}: a newer geoos wrote it (format version {newer.version}, this one reads "
-        f"{VERSION}); install that version again, or restore a backup from before the upgrade"
+        f"cannot use {path}: a newer geoos wrote it (format version {newer.version}, this one "
+        f"reads {VERSION}); install that version again, or restore a backup from before the upgrade"
     )
 
 

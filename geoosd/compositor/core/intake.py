@@ -20,6 +20,7 @@ from geoosd.wire.messages import (
     Gap,
     Message,
     NeuralStateUpdate,
+    Payload,
     ProducerHello,
     SessionEnded,
     SessionProgress,
@@ -29,6 +30,7 @@ from geoosd.wire.messages import (
 )
 
 MAX_PRODUCERS: Final = 1024
+MAX_UNFINISHED: Final = 1024
 
 _TAKEN: Final = (
     TokenVisualizationUpdate,
@@ -104,3 +106,33 @@ class Producers:
             return False
         self._taken[producer] = n
         return True
+
+
+class Unfinished:
+    """The sessions that each producer has begun and not ended; the oldest of too many are
+    forgotten."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, dict[str, None]] = {}
+
+    def note(self, producer: str, payload: Payload) -> None:
+        """*producer* has sent this."""
+        session: str | None = getattr(payload, "session", None)
+        if session is None:
+            return
+        if type(payload) is SessionEnded:
+            self._sessions.get(producer, {}).pop(session, None)
+            return
+        begun = self._sessions.setdefault(producer, {})
+        begun[session] = None
+        if len(begun) > MAX_UNFINISHED:
+            del begun[next(iter(begun))]
+
+    def of(self, producer: str) -> list[str]:
+        """What *producer* has not ended, in the order of its beginning."""
+        return list(self._sessions.get(producer, ()))
+
+    def abandon(self, producer: str) -> list[SessionEnded]:
+        """*producer* has died: the ends that it owes; nothing of it is known any more."""
+        error = f"{producer} went away before the answer ended"
+        return [SessionEnded(session, error=error) for session in self._sessions.pop(producer, ())]

@@ -4,7 +4,14 @@ import pytest
 
 from geoosd.compositor.core import intake
 from geoosd.errors import MessageError
-from geoosd.wire.messages import NeuralStateUpdate, Subscribe, TokenVisualizationUpdate, encode
+from geoosd.wire.messages import (
+    NeuralStateUpdate,
+    SessionEnded,
+    SessionStarted,
+    Subscribe,
+    TokenVisualizationUpdate,
+    encode,
+)
 
 
 def test_good_messages_are_decoded():
@@ -47,3 +54,20 @@ def test_the_least_recent_producer_is_forgotten(monkeypatch):
     for name in ("a", "b", "a", "c"):
         producers.hello(name, 1)
     assert [producers.through(name) for name in ("a", "b", "c")] == [0, -1, 0]
+
+
+def test_what_a_producer_has_begun_and_not_ended(monkeypatch):
+    monkeypatch.setattr(intake, "MAX_UNFINISHED", 2)
+    unfinished = intake.Unfinished()
+    unfinished.note("p", SessionEnded("never begun"))
+    unfinished.note("p", TokenVisualizationUpdate("no session", 0))
+    assert unfinished.of("p") == []
+    for payload in (SessionStarted("a"), SessionEnded("a"), SessionStarted("b")):
+        unfinished.note("p", payload)
+    # A token alone tells of its session: the compositor may have started after that began.
+    unfinished.note("p", TokenVisualizationUpdate("x", 3, session="c"))
+    assert unfinished.of("p") == ["b", "c"]
+    unfinished.note("p", SessionStarted("d"))
+    assert unfinished.of("p") == ["c", "d"]
+    assert [end.session for end in unfinished.abandon("p")] == ["c", "d"]
+    assert unfinished.abandon("p") == []
