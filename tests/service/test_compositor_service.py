@@ -263,7 +263,10 @@ async def test_what_a_full_disk_refused_is_saved_when_there_is_room(world):
     assert worst["remedy"] == f"make room in {state} and make it writable"
     blocked.rmdir()
     with trio.fail_after(10):
-        while (await world.call("io.geoos.Daemon.GetHealth"))["status"] != "healthy":
+        while True:
+            health = await world.call("io.geoos.Daemon.GetHealth")
+            if health["status"] == "healthy":
+                break
             await trio.sleep(0.01)
     assert (state / "places.json").exists()
 
