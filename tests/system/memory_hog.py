@@ -1,0 +1,39 @@
+"""Takes the memory of another's cgroup until the kernel kills in it: ``memory_hog.py PID``.
+
+Puts itself into the memory cgroup of process PID, exempts itself from being killed, and takes a
+megabyte at a time until PID is gone. Then it ends, so that what is started there next has room.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+MEBIBYTE = 1 << 20
+LIMIT = 8 << 30
+
+
+def memory_cgroup(pid):
+    """The directory of the cgroup whose memory is limited: of cgroup v1, else v2."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    paths = {controllers: path for _, controllers, path in (each.split(":", 2) for each in lines)}
+    if "memory" in paths:
+        return Path("/sys/fs/cgroup/memory") / paths["memory"].lstrip("/")
+    return Path("/sys/fs/cgroup") / paths[""].lstrip("/")
+
+
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+pid = int(sys.argv[1])
+(memory_cgroup(pid) / "cgroup.procs").write_text("0\n")
+Path("/proc/self/oom_score_adj").write_text("-1000\n")
+taken = []
+while lives(pid):
+    if len(taken) * MEBIBYTE > LIMIT:
+        sys.exit(f"took {len(taken)} MiB and {pid} still lives: no limit acts")
+    taken.append(b"x" * MEBIBYTE)
+    time.sleep(0.002)
