@@ -15,6 +15,7 @@ from geoosd.bridge.adapters.ingest import Ingest
 from geoosd.bridge.adapters.metrics import Metrics
 from geoosd.bridge.adapters.prompts import Prompts
 from geoosd.bridge.adapters.proxy import Proxy, TapRequest
+from geoosd.bridge.adapters.tokenize import Tokenizing
 from geoosd.bridge.adapters.upstream_report import UpstreamReport
 from geoosd.bridge.core.capabilities import Evidence
 from geoosd.bridge.core.exchange import Dialect, Exchange, dialect_of
@@ -76,6 +77,12 @@ class Bridge:
             now=runtime.now,
             on_delivered=self._metrics.delivered,
         )
+        self._tokenizing = Tokenizing(
+            can=self._directory.tokenizes,
+            post=self._directory.post,
+            put=self._ingest.put,
+            on_bug=runtime.budget.spend,
+        )
         self._proxied: WeakKeyDictionary[Exchange, _Proxied] = WeakKeyDictionary()
         self._upstreams = UpstreamReport(self._directory, runtime.health, runtime.now)
         asker = Asker(
@@ -110,6 +117,7 @@ class Bridge:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._directory.run)
             nursery.start_soon(self._ingest.run)
+            await nursery.start(self._tokenizing.run)
             runtime.proofs["proxy"] = partial(_prove, proxy, listeners[0])
             await nursery.start(proxy.serve, listeners, runtime.draining)
             self._say_status()
@@ -118,6 +126,7 @@ class Bridge:
             while self._exchanges:
                 self._idle = trio.Event()
                 await self._idle.wait()
+            await self._tokenizing.wait_settled()
             await self._ingest.wait_settled()
             nursery.cancel_scope.cancel()
 
@@ -183,7 +192,9 @@ class Bridge:
             self._metrics.tokens(exchange, tokens)
         if exchange is not None:
             self._watch(exchange, payloads)
-        self._ingest.put(payloads)
+            self._tokenizing.pass_on(payloads, exchange.session, exchange.upstream, exchange.model)
+        else:
+            self._ingest.put(payloads)
 
     def _watch(self, exchange: Exchange, payloads: list[Payload]) -> None:
         """See what the messages of a session show, and its end."""

@@ -172,6 +172,17 @@ class Directory:
         while (row := self.router.get(upstream)) is not None and row.state == "loading":
             await self._changed.wait()
 
+    # -- ids of texts (:mod:`.tokenize`) -----------------------------------------------------------
+
+    def tokenizes(self, upstream: str) -> bool:
+        """Whether it is a kind of server that has ``/tokenize``."""
+        watched = self._watched.get(upstream)
+        return watched is not None and watched.client.kind == "llama.cpp"
+
+    async def post(self, upstream: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """POST JSON to it; status and body. Raises :class:`UpstreamError`."""
+        return await self.client(upstream).post(path, body)
+
     # -- what requests show ------------------------------------------------------------------------
 
     def refused(self, upstream: str, reason: str) -> None:

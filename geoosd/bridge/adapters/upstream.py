@@ -139,6 +139,16 @@ class UpstreamClient:
             return About()
         return question.read_props(body) if native else question.read_version(body)
 
+    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """POST JSON, once; status and body. Raises :class:`UpstreamError`."""
+        fields = {b"Content-Type": b"application/json", b"Content-Length": b"%d" % len(body)}
+        connection = await self._pool.connect(self._origin)
+        try:
+            response = await connection.ask(self._request(b"POST", path, fields), body)
+            return response.status_code, await _body(connection, _MAX_PROBE_BODY)
+        finally:
+            await self._pool.give_back(connection)
+
     async def _get(self, path: str) -> tuple[int, bytes]:
         """Status and body. Raises :class:`UpstreamError` whose text is a reason in plain words."""
         with trio.move_on_after(_PROBE_SECONDS):

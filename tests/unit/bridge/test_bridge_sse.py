@@ -104,3 +104,27 @@ def test_event_too_large():
     assert [event.text for event in parser.receive(b"data: 1234\ndata: 5678\n\n")] == ["1234\n5678"]
     with pytest.raises(SSETooLarge, match="event is larger than 9"):
         parser.receive(b"data: 1234\ndata: 56789\n\n")
+
+
+def test_more_event_types_than_are_remembered():
+    stream = [b"event: t%d\ndata: %d\n\n" % (number % 100, number) for number in range(300)]
+    expected = [(f"t{number % 100}", str(number)) for number in range(300)]
+    for pieces in (stream, [b"".join(stream)]):
+        assert [(event.type, event.text) for event in parse(*pieces)] == expected
+
+
+def test_an_event_field_that_is_not_alone_before_the_data():
+    assert [
+        (event.type, event.text) for event in parse(b"event: a\nevent: b\ndata: 1\n\n" * 2)
+    ] == [
+        ("b", "1"),
+        ("b", "1"),
+    ]
+    assert [(event.type, event.text) for event in parse(b"event: \ndata: 1\n\n" * 2)] == [
+        ("message", "1"),
+        ("message", "1"),
+    ]
+    assert [(event.type, event.text) for event in parse(b"event: data: x\ndata: 1\n\n" * 2)] == [
+        ("data: x", "1"),
+        ("data: x", "1"),
+    ]
