@@ -76,33 +76,43 @@ class Columns:
         answers = list(self._answers)
         columns = self._columns()
         width = self._console.width // columns - _FRAME
+        bodies = [self._newest(each, width, lines) for each in answers]
+        height = max((len(body.split("\n")) for body in bodies), default=0) + _BORDERS
         grid = Table.grid(expand=True)
         for _ in range(columns):
             grid.add_column(ratio=1, overflow="fold")
-        panels = [self._panel(each, width, lines, self._name(each, answers)) for each in answers]
+        panels = [
+            _panel(each, body, width, self._name(each, answers), height if lines else None)
+            for each, body in zip(answers, bodies, strict=True)
+        ]
         for start in range(0, len(panels), columns):
             row = panels[start : start + columns]
             grid.add_row(*row, *[""] * (columns - len(row)))
         return grid
 
-    def _panel(self, answer: Answer, width: int, lines: int | None, name: str) -> Panel:
-        body = _body(answer, None if lines is None else lines * width)
-        if lines is not None:
-            newest = body.wrap(self._console, max(1, width), overflow="fold")[-lines:]
-            body = Text("\n").join(newest)
-        return Panel(
-            body,
-            title=Text(output.shorten(name, width), "bold"),
-            subtitle=_state(answer, width),
-            height=None if lines is None else lines + _BORDERS,
-            border_style="red" if answer.ended is not None and answer.ended.error else "dim",
-        )
+    def _newest(self, answer: Answer, width: int, lines: int | None) -> Text:
+        """The last *lines* of an answer, or the whole of it."""
+        if lines is None:
+            return _body(answer, None)
+        wrapped = _body(answer, lines * width).wrap(self._console, max(1, width), overflow="fold")
+        return Text("\n").join(wrapped[-lines:])
 
     def _name(self, answer: Answer, answers: list[Answer]) -> str:
         """The model; with its upstream where another answer is of a model of that name."""
         alike = sum(each.label == answer.label for each in answers) > 1
         name = f"{answer.upstream}/{answer.label}" if alike and answer.upstream else answer.label
         return output.visible(name)
+
+
+def _panel(answer: Answer, body: Text, width: int, name: str, height: int | None) -> Panel:
+    failed = answer.ended is not None and answer.ended.error
+    return Panel(
+        body,
+        title=Text(output.shorten(name, width), "bold not dim"),
+        subtitle=_state(answer, width),
+        height=height,
+        border_style="red" if failed else "dim",
+    )
 
 
 def _body(answer: Answer, enough: int | None) -> Text:

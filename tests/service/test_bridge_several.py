@@ -130,6 +130,27 @@ async def test_never_one_post_more(tmp_path, fault, way):
 
 
 @pytest.mark.parametrize("way", ["prompt", "proxy"])
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\n", ANSWERED])
+async def test_silence_is_no_reason_to_ask_another(tmp_path, way, begin):
+    async def stalls(stream, seen):
+        await stream.send_all(begin)
+        await trio.sleep_forever()
+
+    first, second = model_server("first", stalls), model_server("second", streaming())
+    async with bridge(tmp_path, first, second, timeout=0.2) as runtime:
+        if way == "prompt":
+            error = (await ask(runtime, model="gemma"))[-1]["payload"]["error"]
+            assert "silent for 0.2 s" in error
+        elif begin == ANSWERED:
+            assert not (await proxied(runtime)).complete
+        else:
+            answer = await proxied(runtime)
+            assert answer.status == 504
+            assert json.loads(answer.body)["error"]["code"] == "upstream_timeout"
+    assert (len(first.posts), len(second.posts)) == (1, 0)
+
+
+@pytest.mark.parametrize("way", ["prompt", "proxy"])
 async def test_when_all_fail_each_was_asked_once(tmp_path, way):
     servers = [
         model_server(name, script)

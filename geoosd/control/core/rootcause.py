@@ -277,12 +277,14 @@ def _is_starting(case: _Case, finding: _Finding, daemon: str) -> bool:
 
 
 def _no_upstream(case: _Case) -> _Cause | None:
-    """No model server answers the bridge."""
+    """No model server answers the bridge, or one of several does not."""
     found = case.bad("bridge", _UPSTREAM_WORDS)
     if not found:
         return None
     root = max(found, key=lambda each: SEVERITY[each.check.status])
-    text = f"no upstream: {root.check.summary.removeprefix('no upstream: ')}"
+    summary = root.check.summary
+    one_of_several = summary.startswith("upstream ")
+    text = summary if one_of_several else f"no upstream: {summary.removeprefix('no upstream: ')}"
     rest = tuple(each for each in found if each is not root)
     return _Cause(text, root.check.remedy or _UPSTREAM_REMEDY, root, rest)
 

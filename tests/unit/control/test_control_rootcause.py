@@ -156,6 +156,13 @@ def test_another_daemon_that_starts_is_no_model():
     assert found.root_cause == "bridge: process: is starting: "
 
 
+def test_one_of_several_upstreams():
+    summary = "upstream far at http://far:1 refuses connections"
+    bridge = fine("bridge", bad("upstream far", summary, "start it", verdict="warning"))
+    found = judge([bridge], NOW)
+    assert (found.root_cause, found.remedy) == (summary, "start it")
+
+
 def test_no_upstream():
     found = judge(
         [

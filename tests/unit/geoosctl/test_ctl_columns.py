@@ -64,9 +64,11 @@ def test_eighty_columns_hold_two():
     assert not any("left" in line and "right" in line for line in lines)
 
 
-def test_a_row_may_have_room_left():
+def test_they_grow_together_and_take_no_more_room_than_the_longest():
     lines = drawn(*screen(80, 24), *(answer(name, ["x"]) for name in "abc"))
-    assert len(lines) == 2 * ((24 - 1) // 2)
+    assert len(lines) == 2 * 3
+    lines = drawn(*screen(80, 24), answer("a", ["x\n", "y"]), answer("b"), answer("c"))
+    assert len(lines) == 2 * 4
 
 
 def test_what_there_is_to_know():
