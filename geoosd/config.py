@@ -80,6 +80,7 @@ class RawBroadcaster(Struct, forbid_unknown_fields=True):
 
     listen: str = "127.0.0.1:8765"
     max_viewers: Natural = 2000
+    max_per_address: Natural = 256
     max_lag: Natural = 1000
     max_stall_seconds: Positive = 30.0
     tick: Literal[0, 16, 33, 100] = 16

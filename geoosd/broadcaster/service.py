@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 import trio
+from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from geoosd.broadcaster.adapters.api import Api, Own
 from geoosd.broadcaster.adapters.fanout import Fanout
 from geoosd.broadcaster.adapters.feed import Feed
-from geoosd.broadcaster.adapters.http import Port, Router
+from geoosd.broadcaster.adapters.http import Router
+from geoosd.broadcaster.adapters.port import Port
 from geoosd.broadcaster.adapters.static import load_page
 from geoosd.broadcaster.adapters.websocket import Viewers
 from geoosd.broadcaster.core.access import Doorkeeper
@@ -62,18 +64,26 @@ class Broadcaster:
             self.fanout,
             self.feed.snapshot,
             max_viewers=settings.max_viewers,
+            max_per_address=settings.max_per_address,
             default_tick=settings.tick,
         )
         self.port = Port(
             Router([], self._door(runtime.config)),
             self.viewers.serve,
             max_connections=settings.max_viewers + _HTTP_CONNECTIONS,
+            max_per_address=settings.max_per_address,
             log=runtime.log,
             on_bug=runtime.budget.spend,
         )
         self._nursery: trio.Nursery | None = None
         self._api: Api | None = None
         runtime.registry.register(_Insight(self))
+        self.fanout.observe_lag = Histogram(
+            "broadcast_lag_messages",
+            "Messages that wait for a viewer, looked at every 5 seconds",
+            buckets=(0, 1, 10, LAGGING, 300, 1000),
+            registry=runtime.registry,
+        ).observe
         runtime.health.add_probe("feed", self._feed_health)
         runtime.health.add_probe("viewers", self._viewers_health)
         runtime.varlink.add_interface(varlink.interface(_INTERFACE))
@@ -158,6 +168,7 @@ class Broadcaster:
         self.fanout.max_stall_seconds = settings.max_stall_seconds
         self.viewers.max_viewers = settings.max_viewers
         self.viewers.default_tick = settings.tick
+        self.viewers.census.limit = self.port.census.limit = settings.max_per_address
         self.port.max_connections = settings.max_viewers + _HTTP_CONNECTIONS
         self.port.router.door = self._door(config)
 
@@ -218,6 +229,7 @@ class Broadcaster:
                     "lag": viewer.lag,
                     "dropped": viewer.dropped,
                     "sent": viewer.sent,
+                    "rate": round(viewer.rate, 1),
                     "channels": sorted(viewer.subscription.filter.channels),
                     "tick": viewer.subscription.tick,
                 }
@@ -247,7 +259,10 @@ class _Insight(Collector):
             "broadcast_dropped": ("Messages that viewers missed, announced by gaps", hub.dropped),
             "broadcast_gaps": ("Gaps announced to viewers", hub.gaps),
             "broadcast_evictions": ("Viewers closed because they took nothing", hub.stalled),
-            "broadcast_refused": ("Viewers refused", service.viewers.refused),
+            "broadcast_refused": (
+                "Viewers and connections refused",
+                service.viewers.refused + port.turned_away,
+            ),
             "broadcast_http_requests": ("HTTP requests", port.requests),
             "broadcast_connection_errors": ("Connections that ended by an error", port.errors),
         }

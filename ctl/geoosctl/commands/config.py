@@ -49,6 +49,7 @@ ABOUT: Final[dict[str, str]] = {
     "broadcaster": "The broadcaster: page, WebSocket, pictures and metrics on one port.",
     "broadcaster.listen": "HOST:PORT of the page.",
     "broadcaster.max_viewers": "Viewers at a time; more are turned away.",
+    "broadcaster.max_per_address": "Connections from one address (IPv6: one /64), not loopback.",
     "broadcaster.max_lag": "Messages that a viewer may be behind until it gets a Gap.",
     "broadcaster.max_stall_seconds": "Seconds that a viewer may take nothing at all.",
     "broadcaster.tick": "Milliseconds for which messages are gathered: 0, 16, 33 or 100.",

@@ -38,7 +38,10 @@ class _Models(Struct):
 
 
 class Viewer(Struct):
-    """Somebody who looks at the map; ``since`` is seconds since the epoch, ``tick`` ms."""
+    """Somebody who looks at the map.
+
+    ``since`` is seconds since the epoch, ``tick`` ms, ``rate`` messages a second.
+    """
 
     id: str
     address: str
@@ -48,6 +51,7 @@ class Viewer(Struct):
     sent: int
     channels: list[str]
     tick: int
+    rate: float = 0.0
 
 
 class _Viewers(Struct):
@@ -129,9 +133,9 @@ def viewers() -> None:
         output.echo("nobody looks")
     else:
         now = time.time()
-        head = ["VIEWER", "ADDRESS", "SINCE", "SENT", "LAG", "DROPPED", "TICK", "CHANNELS"]
+        head = ["VIEWER", "ADDRESS", "SINCE", "SENT", "RATE", "LAG", "DROPPED", "TICK", "CHANNELS"]
         rows = [_viewer_row(each, now) for each in found]
-        for line in output.table(head, rows, align="<<>>>>><"):
+        for line in output.table(head, rows, align="<<>>>>>><"):
             output.echo(line)
 
 
@@ -141,6 +145,7 @@ def _viewer_row(viewer: Viewer, now: float) -> list[str]:
         output.visible(viewer.address),
         output.ago(now - viewer.since),
         str(viewer.sent),
+        f"{output.number(viewer.rate)}/s",
         str(viewer.lag),
         str(viewer.dropped),
         f"{viewer.tick} ms",

@@ -20,6 +20,7 @@ from typing import Any
 import trio
 
 from geoosd.broadcaster.core import frames
+from geoosd.broadcaster.core.allowance import Allowance, Pace
 from geoosd.broadcaster.core.hub import Hub
 from geoosd.broadcaster.core.lane import Lane
 from geoosd.broadcaster.core.ring import Batch
@@ -31,6 +32,14 @@ _NOTSENT_LOWAT = 32768
 """tcp(7) TCP_NOTSENT_LOWAT: stale bytes in the kernel after a stall fell from 3950 to 180 KB."""
 _KEEPALIVE_SECONDS = 60
 _SENDS_BEFORE_YIELD = 256
+_INCOMING = Pace(rate=4096, burst=65536)
+"""Bytes a second that are read of a viewer: it has little to say, and what it says costs us."""
+_SWEEP_SECONDS = 5.0
+PING_SECONDS = 20.0
+"""A viewer that says nothing for this long is asked whether it is there (RFC 6455 §5.5.2)."""
+SILENT_SECONDS = 60.0
+"""A viewer that says nothing for this long, not even a Pong, is gone."""
+_GONE = (OSError, trio.ClosedResourceError)
 CLOSE_SECONDS = 2.0
 """How long a viewer may take to answer our Close frame."""
 
@@ -70,9 +79,13 @@ class FanoutStream(trio.abc.Stream):
         self._nursery = nursery
         self._head = head
         self._shaken = False
+        self.verdict: Callable[[], int | None] = _none
         self._draining = False
         self._ending = False
         self._given = trio.Event()
+        self._left: trio.Event | None = None
+        self._heard = trio.current_time()
+        self._incoming = Allowance(_INCOMING)
 
     @property
     def sender(self) -> Callable[[Any], int]:
@@ -84,9 +97,12 @@ class FanoutStream(trio.abc.Stream):
         """Whether the handshake is done."""
         return self._shaken
 
-    def handshake_is_done(self) -> None:
-        """From now on every ``send_all`` is a frame."""
+    def handshake_is_done(self, verdict: Callable[[], int | None]) -> None:
+        """From now on every ``send_all`` is a frame; *verdict* is the close code for a connection
+        that has failed, None for one that is gone.
+        """
         self._shaken = True
+        self.verdict = verdict
 
     # -- called by trio-websocket ------------------------------------------------------------------
 
@@ -98,12 +114,21 @@ class FanoutStream(trio.abc.Stream):
             return head
         while not self.closed:
             try:
-                return self._sock.recv(max_bytes or _RECEIVE_BYTES)
+                data = self._sock.recv(max_bytes or _RECEIVE_BYTES)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._sock)
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from None
+            else:
+                await self._take_time(len(data))
+                return data
         raise trio.ClosedResourceError
+
+    async def _take_time(self, size: int) -> None:
+        """Note a sign of life; who says too much is read more slowly."""
+        self._heard = trio.current_time()
+        if wait := self._incoming.spend(size, self._heard):
+            await trio.sleep(wait)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Queue one frame and wait until it is on its way; after a Close frame: do nothing."""
@@ -127,9 +152,40 @@ class FanoutStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
-        """Close at once; what is in the kernel still goes out."""
-        self.abort()
+        """Close when the viewer has, or soon: a close() with bytes unread would be a reset, which
+        may overtake our Close frame.
+
+        trio-websocket comes here for a frame that breaks the protocol without a Close frame that
+        says so (RFC 6455 §7.1.7); then it is sent here.
+        """
         await trio.lowlevel.checkpoint()
+        if self._left is not None:
+            await self._left.wait()
+            return
+        self._left = trio.Event()
+        try:
+            await self._say_goodbye()
+        finally:
+            self.abort()
+            self._left.set()
+
+    async def _say_goodbye(self) -> None:
+        with trio.move_on_after(CLOSE_SECONDS), contextlib.suppress(*_GONE):
+            if self._shaken and not self.viewer.closing and (code := self.verdict()) is not None:
+                self._hub.close(self.viewer, code, "")
+                self.catch_up()
+            while (self.viewer.control or self.viewer.rest is not None) and not self.closed:
+                self._given = trio.Event()
+                await self._given.wait()
+            self._sock.shutdown(socket.SHUT_WR)
+            while not self.closed and await self._receive_and_forget():
+                pass
+
+    async def _receive_and_forget(self) -> bool:
+        await trio.lowlevel.wait_readable(self._sock)
+        with contextlib.suppress(BlockingIOError):
+            return bool(self._sock.recv(_RECEIVE_BYTES))
+        return True
 
     # -- called by the fan-out ---------------------------------------------------------------------
 
@@ -142,6 +198,15 @@ class FanoutStream(trio.abc.Stream):
             return
         self._draining = True
         self._start(self._drain)
+
+    def ask_for_life(self, now: float) -> None:
+        """Ping a viewer that has been silent for a while, and drop it when it stays so."""
+        silent = now - self._heard
+        if silent >= SILENT_SECONDS:
+            self._fanout.evict(self, "no answer to pings")
+        elif silent >= PING_SECONDS and not self.viewer.closing:
+            self._hub.queue(self.viewer, frames.PING)
+            self.catch_up()
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -196,7 +261,7 @@ class FanoutStream(trio.abc.Stream):
                 with trio.move_on_after(self._fanout.max_stall_seconds) as stall:
                     await trio.lowlevel.wait_writable(self._sock)
                 if stall.cancelled_caught:
-                    self._fanout.evict(self)
+                    self._fanout.evict(self, "stalled")
                     return
                 if self._pump():
                     return
@@ -206,10 +271,19 @@ class FanoutStream(trio.abc.Stream):
             self._draining = False
 
 
+def _none() -> None:
+    """The verdict on a connection that has not failed."""
+
+
+def _ignore(_lag: float) -> None:
+    """What becomes of observations that nobody wants."""
+
+
 class Fanout:
     """All viewers' sockets, and a flush loop per tick.
 
-    *now* is the wall clock, for the timestamps of what the hub says itself.
+    ``observe_lag`` is told every viewer's lag, in messages, at every sweep. *now* is the wall
+    clock, for the timestamps of what the hub says itself.
     """
 
     def __init__(self, hub: Hub, *, max_stall_seconds: float, now: Callable[[], float]) -> None:
@@ -218,6 +292,7 @@ class Fanout:
         self.now = now
         self.sends = 0
         self.bytes = 0
+        self.observe_lag: Callable[[float], None] = _ignore
         self._removed = trio.Event()
         self._streams: dict[Viewer, FanoutStream] = {}
         self._senders: dict[Viewer, Callable[[Any], int]] = {}
@@ -258,11 +333,11 @@ class Fanout:
         self.hub.close(stream.viewer, code, reason)
         stream.catch_up()
 
-    def evict(self, stream: FanoutStream) -> None:
-        """Drop a viewer that takes nothing: its socket is full, so a Close frame cannot reach it
-        unless the kernel has room for that at least.
+    def evict(self, stream: FanoutStream, reason: str) -> None:
+        """Drop a viewer that takes nothing, or is not there: a Close frame reaches it only if the
+        kernel has room for that.
         """
-        self.close(stream, frames.STALLED, "stalled")
+        self.close(stream, frames.STALLED, reason)
         stream.abort()
 
     def count(self, sent: int) -> None:
@@ -280,7 +355,20 @@ class Fanout:
         async with trio.open_nursery() as nursery:
             for tick in self._wake:
                 nursery.start_soon(self._flush_at, tick)
+            nursery.start_soon(self._sweep)
             task_status.started()
+
+    async def _sweep(self) -> None:
+        """See now and then who is still there, how fast each one reads and how far behind it is."""
+        while True:
+            await trio.sleep(_SWEEP_SECONDS)
+            for number, stream in enumerate(self.streams):
+                now = trio.current_time()
+                stream.viewer.mark(now)
+                self.observe_lag(stream.viewer.lag)
+                stream.ask_for_life(now)
+                if number % _SENDS_BEFORE_YIELD == _SENDS_BEFORE_YIELD - 1:
+                    await trio.lowlevel.checkpoint()
 
     async def _flush_at(self, tick: Tick) -> None:
         """Leading edge: the first message goes out at once, what follows after the tick."""

@@ -1,24 +1,30 @@
 """A viewer's WebSocket (RFC 6455) on ``/neural``: trio-websocket over a :class:`FanoutStream`.
 
-What stock trio-websocket leaves open is closed here: bytes that are not ASCII in the headers it
-decodes are refused first; handshake and close have deadlines; we close by a Close frame of our own,
-since after its own a Ping would raise (its issue #184); messages are always drained. Whatever else
-goes wrong ends in this connection alone (:mod:`.http` holds the firewall).
+What stock trio-websocket leaves open is closed here: what it cannot take of a handshake is refused
+first (:mod:`.upgrade`); handshake and close have deadlines; we close by a Close frame of our own,
+since after its own a Ping would raise (its issue #184); messages are always drained, their number
+and size bounded. Whatever else goes wrong ends in this connection alone (:mod:`.port` holds the
+firewall).
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from itertools import count
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from geoosd.broadcaster.adapters.fanout import CLOSE_SECONDS, Fanout, FanoutStream
+from geoosd.broadcaster.adapters.upgrade import Upgrade
 from geoosd.broadcaster.core import frames, subscription
+from geoosd.broadcaster.core.allowance import Allowance, Pace
+from geoosd.broadcaster.core.census import Census
 from geoosd.broadcaster.core.hub import Scene
-from geoosd.broadcaster.core.subscription import Filter, Subscription
+from geoosd.broadcaster.core.subscription import Request
 from geoosd.broadcaster.core.viewer import Viewer
 from geoosd.errors import MessageError
 from geoosd.wire import messages
@@ -27,6 +33,11 @@ from geoosd.wire.messages import MAX_SUBSCRIBE_BYTES, After, Error, Tick
 SUBPROTOCOL = "geoos.v1"
 HANDSHAKE_SECONDS = 10.0
 _MAX_QUEUED_MESSAGES = 4
+_RECEIVE_BYTES = 4096
+_ABNORMAL = 1006
+_WISHES = Pace(rate=2, burst=20)
+"""Messages a second from one viewer; each may change its filter, which costs a ring."""
+_RETRY_MS, _RETRY_SPREAD_MS = 250, 1250
 
 Snapshots = Callable[[], Awaitable[Scene | None]]
 
@@ -35,28 +46,75 @@ class Viewers:
     """Lets viewers in, listens to them, and shows them out."""
 
     def __init__(
-        self, fanout: Fanout, snapshots: Snapshots, *, max_viewers: int, default_tick: Tick
+        self,
+        fanout: Fanout,
+        snapshots: Snapshots,
+        *,
+        max_viewers: int,
+        max_per_address: int = 1 << 30,
+        default_tick: Tick,
     ) -> None:
         self.fanout = fanout
         self.max_viewers = max_viewers
         self.default_tick = default_tick
+        self.census = Census(max_per_address)
         self.refused = 0
+        self._places = 0
         self._snapshots = snapshots
         self._ids = count(1)
         self._draining = False
 
-    async def serve(self, sock: socket.socket, head: bytes, query: str, address: str) -> None:
-        """Serve one viewer until it is gone; *head* is the request as read so far."""
-        plain = Subscription(Filter(), self.default_tick)
-        viewer = Viewer(f"v{next(self._ids)}", address, self.fanout.now(), plain)
+    async def serve(self, upgrade: Upgrade) -> None:
+        """Serve one viewer until it is gone."""
+        try:
+            wanted = subscription.parse_query(upgrade.request.query, self.default_tick)
+        except MessageError as error:
+            await self._turn_away(upgrade, frames.REFUSED, str(error))
+            return
+        if self._draining:
+            await self._turn_away(upgrade, frames.RESTART, "restarting; retry in 1000 ms")
+        elif self._places >= self.max_viewers:
+            text = "too many viewers; try again later"
+            await self._turn_away(upgrade, frames.TOO_MANY_VIEWERS, text)
+        elif not self.census.enter(upgrade.client):
+            text = "too many viewers from one address; close some"
+            await self._turn_away(upgrade, frames.TOO_MANY_VIEWERS, text)
+        else:
+            self._places += 1
+            try:
+                await self._seat(upgrade, wanted)
+            finally:
+                self._places -= 1
+                self.census.leave(upgrade.client)
+
+    async def _turn_away(self, upgrade: Upgrade, code: int, reason: str) -> None:
+        """Shake hands and close in one breath: nothing is kept for who is not let in."""
+        self.refused += 1
+        headers = upgrade.request.headers
+        offered = _offers_ours(headers.get("sec-websocket-protocol", "").split(","))
+        answer = frames.refusal(
+            headers["sec-websocket-key"], SUBPROTOCOL if offered else None, code, reason
+        )
+        sock = trio.socket.from_stdlib_socket(upgrade.sock)
+        with trio.move_on_after(CLOSE_SECONDS), contextlib.suppress(OSError):
+            await sock.send(answer)
+            sock.shutdown(socket.SHUT_WR)
+            while await sock.recv(_RECEIVE_BYTES):
+                pass
+
+    async def _seat(self, upgrade: Upgrade, wanted: Request) -> None:
+        viewer = Viewer(
+            f"v{next(self._ids)}", upgrade.address, self.fanout.now(), wanted.subscription
+        )
         async with trio.open_nursery() as nursery:
-            stream = FanoutStream(sock, viewer, self.fanout, nursery, head)
+            stream = FanoutStream(upgrade.sock, viewer, self.fanout, nursery, upgrade.head)
             try:
                 with trio.move_on_after(HANDSHAKE_SECONDS):
                     connection = await self._shake_hands(nursery, stream)
-                    stream.handshake_is_done()
+                    stream.handshake_is_done(partial(_verdict, connection))
                 if not nursery.cancel_scope.cancel_called and stream.is_shaken:
-                    await self._attend(connection, stream, query)
+                    await self._attend(connection, stream, wanted.resume)
+                    await stream.aclose()
             finally:
                 stream.abort()
             nursery.cancel_scope.cancel()
@@ -70,27 +128,15 @@ class Viewers:
             message_queue_size=_MAX_QUEUED_MESSAGES,
             max_message_size=MAX_SUBSCRIBE_BYTES,
         )
-        offered = SUBPROTOCOL in request.proposed_subprotocols
+        offered = _offers_ours(request.proposed_subprotocols)
         return await request.accept(subprotocol=SUBPROTOCOL if offered else None)
 
     async def _attend(
-        self, connection: WebSocketConnection, stream: FanoutStream, query: str
+        self, connection: WebSocketConnection, stream: FanoutStream, resume: After | None
     ) -> None:
-        try:
-            wanted = subscription.parse_query(query, self.default_tick)
-        except MessageError as error:
-            self.refused += 1
-            await self._turn_away(connection, stream, frames.REFUSED, str(error))
-            return
-        if self._draining or len(self.fanout) >= self.max_viewers:
-            self.refused += 1
-            code = frames.RESTART if self._draining else frames.TOO_MANY_VIEWERS
-            await self._turn_away(connection, stream, code, "too many viewers; try again later")
-            return
-        stream.viewer.subscription = wanted.subscription
         self.fanout.add(stream)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.let_in, stream, wanted.resume)
+            nursery.start_soon(self.let_in, stream, resume)
             await self._listen(connection, stream)
             nursery.cancel_scope.cancel()
 
@@ -104,13 +150,19 @@ class Viewers:
 
     async def _listen(self, connection: WebSocketConnection, stream: FanoutStream) -> None:
         """Take what the viewer says until the connection is closed."""
+        wishes = Allowance(_WISHES)
         while True:
             try:
                 data = await connection.get_message()
             except ConnectionClosed:
                 return
-            self._hear(data, stream)
-            stream.catch_up()
+            if stream.viewer.closing:
+                continue
+            if wishes.spend(1, trio.current_time()):
+                self.fanout.close(stream, frames.REFUSED, "too many messages; Subscribe less often")
+            else:
+                self._hear(data, stream)
+                stream.catch_up()
 
     def _hear(self, data: str | bytes, stream: FanoutStream) -> None:
         hub, viewer, now = self.fanout.hub, stream.viewer, self.fanout.now()
@@ -121,12 +173,6 @@ class Viewers:
             reply = messages.encode(Error(error.code, error.field, str(error)), now)
             hub.queue(viewer, frames.text_frame(reply))
 
-    async def _turn_away(
-        self, connection: WebSocketConnection, stream: FanoutStream, code: int, reason: str
-    ) -> None:
-        self.fanout.close(stream, code, reason)
-        await self._listen(connection, stream)
-
     def disconnect(self, id_: str) -> bool:
         """Close a viewer by its id; False when there is none."""
         for stream in self.fanout.streams:
@@ -136,10 +182,26 @@ class Viewers:
         return False
 
     async def drain(self) -> None:
-        """Close every viewer with 1001 and wait, not for long, until they are gone."""
+        """Close every viewer with 1001 and wait, not for long, until they are gone.
+
+        The reason tells each one when to come back, evenly spread: a crowd that is back at once
+        would be a stampede.
+        """
         self._draining = True
-        for stream in self.fanout.streams:
-            self.fanout.close(stream, frames.RESTART, "restarting; connect again")
+        streams = self.fanout.streams
+        for number, stream in enumerate(streams):
+            wait = int(_RETRY_MS + _RETRY_SPREAD_MS * number / len(streams))
+            self.fanout.close(stream, frames.RESTART, f"restarting; retry in {wait} ms")
         with trio.move_on_after(CLOSE_SECONDS):
             while len(self.fanout):
                 await self.fanout.wait_removed()
+
+
+def _offers_ours(subprotocols: Iterable[str]) -> bool:
+    return any(each.strip() == SUBPROTOCOL for each in subprotocols)
+
+
+def _verdict(connection: WebSocketConnection) -> int | None:
+    """The close code that trio-websocket has settled on; 1006 means that the peer is gone."""
+    reason = connection.closed
+    return reason.code if reason is not None and reason.code != _ABNORMAL else None

@@ -7,6 +7,7 @@ is not ours is refused even when it resolves to us.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ class Doorkeeper(NamedTuple):
 
     hosts: frozenset[str]
     origins: frozenset[str]
+    any_address: bool = False
+    """Whether any IP address is welcome as Host: it is no name, so none that was rebound."""
 
     @classmethod
     def of(cls, own_host: str, origins: Iterable[str]) -> Doorkeeper:
@@ -27,22 +30,28 @@ class Doorkeeper(NamedTuple):
         """
         cleaned = frozenset(origin.rstrip("/").lower() for origin in origins)
         named = {_host_of(_netloc(origin) or "") for origin in cleaned}
-        return cls(frozenset({own_host.lower(), *named} - {""}), cleaned)
+        wildcard = own_host in ("0.0.0.0", "::")
+        return cls(frozenset({own_host.lower(), *named} - {""}), cleaned, wildcard)
 
     def welcomes_host(self, host: str) -> bool:
         """Whether a Host header (``name[:port]``) names us."""
         name = _host_of(host.lower())
-        return _is_loopback(name) or name in self.hosts
+        if _is_loopback(name) or name in self.hosts:
+            return True
+        return self.any_address and _is_address(name)
 
-    def welcomes_origin(self, origin: str | None) -> bool:
-        """Whether a page of *origin* may watch; None: not a browser."""
+    def welcomes_origin(self, origin: str | None, host: str) -> bool:
+        """Whether a page of *origin* may watch by way of *host*; None: not a browser."""
         if origin is None:
             return True
         origin = origin.lower()
         if origin in self.origins:
             return True
-        host = _netloc(origin)
-        return host is not None and self.welcomes_host(host)
+        netloc = _netloc(origin)
+        if netloc is None:
+            return False
+        name = _host_of(netloc)
+        return netloc == host.lower() or _is_loopback(name) or name in self.hosts
 
     def is_same_origin(self, origin: str | None, host: str, fetch_site: str | None) -> bool:
         """Whether a call that changes something comes from our own page, or from no page at all."""
@@ -68,6 +77,14 @@ def _host_of(netloc: str) -> str:
     if netloc.startswith("["):
         return netloc[1:].partition("]")[0]
     return netloc.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(name: str) -> bool:

@@ -7,6 +7,8 @@ compression: permessage-deflate keeps a context per connection, and nothing coul
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import struct
 from typing import Final
 
@@ -16,6 +18,11 @@ _BINARY: Final = 0x2
 _CLOSE: Final = 0x8
 _MAX_CONTROL_PAYLOAD: Final = 125
 """§5.5: bytes in the payload of a control frame."""
+
+PING: Final = b"\x89\x00"
+"""A Ping without payload (§5.5.2), the same for everybody."""
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 RESTART: Final = 1001
 REFUSED: Final = 1008
@@ -40,6 +47,23 @@ def close_frame(code: int, reason: str = "") -> bytes:
     room = _MAX_CONTROL_PAYLOAD - 2
     text = reason.encode()[:room].decode(errors="ignore").encode()
     return _header(_CLOSE, 2 + len(text)) + struct.pack("!H", code) + text
+
+
+def refusal(key: str, subprotocol: str | None, code: int, reason: str) -> bytes:
+    """The whole answer to who is not let in: the handshake (§4.2.2) and a Close frame.
+
+    *key* is ``Sec-WebSocket-Key``. A browser shows its page a close code, but no HTTP status.
+    """
+    accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Accept: " + accept,
+    ]
+    if subprotocol is not None:
+        lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+    return b"\r\n".join([*lines, b"", close_frame(code, reason)])
 
 
 def is_close(frame: bytes | bytearray | memoryview) -> bool:

@@ -26,7 +26,7 @@ class Viewer:
     ``lane`` None: not let in yet, or closing. ``cursor`` counts only while the viewer is behind: in
     step with its lane it stands where the lane does (:attr:`position`). ``after`` is the seq of the
     last message it was given. ``owed`` is the position up to which it was promised everything when
-    it resumed: that backlog is no lag.
+    it resumed: that backlog is no lag. ``rate`` is messages a second between the last two marks.
     """
 
     __slots__ = (
@@ -42,7 +42,10 @@ class Viewer:
         "handed",
         "id",
         "lane",
+        "marked_at",
+        "marked_sent",
         "owed",
+        "rate",
         "rest",
         "sent_before",
         "since",
@@ -69,6 +72,9 @@ class Viewer:
         self.gaps = 0
         self.start = 0
         self.sent_before = 0
+        self.marked_at: float | None = None
+        self.marked_sent = 0
+        self.rate = 0.0
 
     @property
     def position(self) -> int:
@@ -91,3 +97,10 @@ class Viewer:
     def sent(self) -> int:
         """Messages of the ring that it was given; control messages of a gap are among them."""
         return self.sent_before + self.position - self.start - self.dropped
+
+    def mark(self, now: float) -> None:
+        """Measure ``rate`` since the last mark; *now* is of one monotonic clock."""
+        sent = self.sent
+        if self.marked_at is not None and now > self.marked_at:
+            self.rate = max(0.0, (sent - self.marked_sent) / (now - self.marked_at))
+        self.marked_at, self.marked_sent = now, sent

@@ -162,9 +162,9 @@ def test_hosts_and_origins():
     for host in ("evil.example", "127.evil.example.com", "127.0.0.x", "", "10.0.0.1"):
         assert not door.welcomes_host(host)
     for origin in (None, "http://localhost:1", "https://watch.example"):
-        assert door.welcomes_origin(origin)
+        assert door.welcomes_origin(origin, "localhost")
     for origin in ("null", "https://evil.example", "file://", "http://["):
-        assert door.welcomes_origin(origin) is (origin == "http://[")
+        assert door.welcomes_origin(origin, "localhost") is (origin == "http://[")
 
 
 def test_same_origin():

@@ -463,11 +463,13 @@ def test_viewers(control, geoosctl):
         "lag": 0,
         "dropped": 2,
         "sent": 100,
+        "rate": 12.5,
         "channels": ["tokens"],
         "tick": 16,
     }
     control.answers[f"{CONTROL}.ListViewers"] = {"viewers": [viewer]}
-    assert "127.0.0.1:5000  1 min   100    0        2  16 ms  tokens" in geoosctl("viewers").stdout
+    row = "127.0.0.1:5000  1 min   100  12.5/s    0        2  16 ms  tokens"
+    assert row in geoosctl("viewers").stdout
     assert json.loads(geoosctl("viewers", "--json").stdout)["viewers"] == [viewer]
     control.answers[f"{CONTROL}.ListViewers"] = {"viewers": []}
     assert geoosctl("viewers").stdout == "nobody looks\n"
