@@ -53,7 +53,8 @@ class Answer:
 def progress_text(payload: messages.SessionProgress) -> str:
     """Where a session is, in words."""
     if payload.phase == "queued" and payload.position is not None:
-        return f"queued, position {payload.position}"
+        before = payload.position
+        return f"queued, {before} before it" if before else "queued, next"
     if payload.phase == "prefill" and payload.total:
         return f"reading the prompt, {100 * (payload.processed or 0) // payload.total} %"
     return payload.phase

@@ -290,6 +290,19 @@ async def test_proxied_answers_teach_what_is_there_and_nothing_else(tmp_path):
         assert learnt == {"logprobs", "token_ids", "prompt_progress", "usage"}
 
 
+@pytest.mark.parametrize(("code", "has"), [(200, True), (404, False), (500, None)])
+async def test_whether_it_tokenizes(tmp_path, code, has):
+    server = model_server("fake", answers(said(code, b"{}")))
+    async with bridge(tmp_path, server, kind="llama.cpp") as runtime:
+        directory = _directory_of(runtime)
+        assert directory.tokenizes("fake")
+        status, _body = await directory.post("fake", "/tokenize", b"{}")
+        assert status == code
+        assert (await listed(runtime))["fake"]["capabilities"]["tokenize"] is has
+        assert directory.tokenizes("fake") is (has is not False)
+    assert len(server.posts) == 1
+
+
 async def test_another_version_is_asked_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(watched_module, "ABOUT_SECONDS", 0.01)
     monkeypatch.setattr(watched_module, "WATCH_SECONDS", 0.02)

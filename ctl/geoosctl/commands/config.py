@@ -35,7 +35,7 @@ ABOUT: Final[dict[str, str]] = {
     "bridge.upstream.kind": '"auto", "openai", "llama.cpp", "lmstudio", "ollama" or "vllm".',
     "bridge.upstream.models": "The models to use; empty: all that it lists.",
     "bridge.upstream.api_key_credential": "Name of the systemd credential that holds its API key.",
-    "bridge.upstream.max_concurrency": "Requests at a time; more wait.",
+    "bridge.upstream.max_concurrency": "Own prompts at a time; more wait. Proxied ones never do.",
     "bridge.upstream.rate": "Requests per second at most; unlimited where it is not given.",
     "bridge.upstream.priority": "The lowest number that answers is the default.",
     "bridge.upstream.timeout": "Seconds without a byte until a request is given up.",

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from geoosd import config
 from geoosd.bridge.adapters.credentials import read_api_key
+from geoosd.bridge.adapters.tokenize import PATH as TOKENIZE
 from geoosd.bridge.adapters.turns import Turns
 from geoosd.bridge.adapters.upstream import Outcome, UpstreamClient
 from geoosd.bridge.adapters.watched import OnChange, Watched
 from geoosd.bridge.core import question
-from geoosd.bridge.core.capabilities import Capabilities, Capability, Evidence
+from geoosd.bridge.core.capabilities import Capabilities, Capability, Evidence, How
 from geoosd.bridge.core.router import Route, Router, Upstream
 from geoosd.config import Config
 from geoosd.errors import UpstreamError
 from geoosd.wire import reports
+
+_HAS_NOT: Final = (404, 405, 501)
+"""What a server answers that has no such path."""
 
 
 class Directory:
@@ -175,13 +179,22 @@ class Directory:
     # -- ids of texts (:mod:`.tokenize`) -----------------------------------------------------------
 
     def tokenizes(self, upstream: str) -> bool:
-        """Whether it is a kind of server that has ``/tokenize``."""
+        """Whether it is a kind of server that has ``/tokenize``, and is not known to lack it."""
         watched = self._watched.get(upstream)
-        return watched is not None and watched.client.kind == "llama.cpp"
+        if watched is None or watched.client.kind != "llama.cpp":
+            return False
+        model = self.router.own_name(upstream, None)
+        return self.capabilities.can(upstream, model, "tokenize") is not False
 
     async def post(self, upstream: str, path: str, body: bytes) -> tuple[int, bytes]:
         """POST JSON to it; status and body. Raises :class:`UpstreamError`."""
-        return await self.client(upstream).post(path, body)
+        status, answer = await self.client(upstream).post(path, body)
+        if path == TOKENIZE and (status == 200 or status in _HAS_NOT):
+            row = self.router.get(upstream)
+            how: How = "answer" if status == 200 else "refusal"
+            for model in (row.models if row is not None else ()) or (None,):
+                self.capabilities.learn(upstream, model, "tokenize", status == 200, how)
+        return status, answer
 
     # -- what requests show ------------------------------------------------------------------------
 

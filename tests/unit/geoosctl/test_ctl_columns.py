@@ -84,7 +84,7 @@ def test_what_there_is_to_know():
     silent = answer("silent", error=None)
     silent.ended = SessionEnded("s")
     text = "\n".join(drawn(*screen(160, 30), waiting, failed, done, silent))
-    assert "queued, position 3" in text
+    assert "queued, 3 before it" in text
     assert "it reset�[2J" in text
     assert "9 tokens · 25 tok/s" in text
     assert "no text" in text
