@@ -47,6 +47,7 @@ MAX_ERROR_BODY: Final = 64 << 10
 MAX_CHOICES: Final = 128
 _MAX_INFLATED: Final = 1 << 20
 _MAX_NAME: Final = 256
+_MAX_COUNT: Final = 1 << 53
 
 _Reading: TypeAlias = Literal["nothing", "events", "lines", "whole", "error"]
 
@@ -100,6 +101,7 @@ class Exchange:
         self._streams: dict[int, TokenStream] = {}
         self._finished: dict[int, str] = {}
         self._usage: Usage | None = None
+        self._made = 0
         self._speed: float | None = None
         self._predicted: dict[int, int] = {}
         self._done = False
@@ -311,7 +313,8 @@ class Exchange:
         if chunk.speed is not None and chunk.speed > 0.0:
             self._speed = chunk.speed
         if chunk.usage is not None:
-            self._add_usage(chunk.usage)
+            alone = not chunk.pieces and not chunk.finished
+            self._add_usage(self._of_all(chunk.usage) if alone else chunk.usage)
 
     def _take_pieces(self, chunk: Chunk, now: float, payloads: list[Payload]) -> None:
         if self._phase != "generating":
@@ -358,6 +361,15 @@ class Exchange:
         self._progress = progress
         processed, total = progress or (None, None)
         return [SessionProgress(self.session, "prefill", processed=processed, total=total)]
+
+    def _of_all(self, usage: Usage) -> Usage:
+        """The usage of all choices: llama.cpp tells each one's in a chunk of nothing else."""
+        prompt, made = usage.prompt_tokens, usage.completion_tokens
+        if made is None or len(self._streams) < 2:
+            return usage
+        self._made = min(self._made + made, _MAX_COUNT)
+        total = None if usage.total_tokens is None else self._made + min(prompt or 0, _MAX_COUNT)
+        return Usage(prompt, self._made, total)
 
     def _add_usage(self, usage: Usage) -> None:
         """Keep the largest counts: some servers send usage with every chunk, or once a choice."""

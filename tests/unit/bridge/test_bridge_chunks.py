@@ -57,6 +57,12 @@ def test_usage_after_empty_choices_and_timings():
     assert chunk == Chunk(model="m", usage=Usage(4, 3, 7), predicted=3, speed=22.5)
 
 
+def test_timings_are_of_the_choice_beside_them():
+    data = b'{"choices":[{"index":1,"delta":{"content":"a"}}],"timings":{"predicted_n":3}}'
+    chunk = decode(data)
+    assert (chunk.choice, chunk.predicted, chunk.speed) == (1, 3, None)
+
+
 def test_progress_is_never_more_than_its_total():
     def progress(processed, total):
         given = {"prompt_progress": {"processed": processed, "total": total, "cache": 0}}
