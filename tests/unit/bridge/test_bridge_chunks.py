@@ -293,3 +293,9 @@ def test_error_object_of_old_vllm():
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b"<html>", b"\xff"])
 def test_no_error_object(body):
     assert error_of(body) is None
+
+
+def test_timings_belong_to_their_choice():
+    timings = b'"timings":{"predicted_n":7,"predicted_per_second":2.5}'
+    chunk = decode(b'{"choices":[{"index":1,"delta":{}}],' + timings + b"}")
+    assert (chunk.choice, chunk.predicted, chunk.speed) == (1, 7, 2.5)
