@@ -85,6 +85,7 @@ class RawBroadcaster(Struct, forbid_unknown_fields=True):
     max_stall_seconds: Positive = 30.0
     tick: Literal[0, 16, 33, 100] = 16
     origins: list[str] = field(default_factory=list[str])
+    token_key: str = ""
     workers: Natural = 1
 
 

@@ -53,6 +53,7 @@ VERBS: Final = {
     "prompt": "prompt",
     "models": "listings",
     "viewers": "listings",
+    "token": "token",
     "snapshot": "snapshot",
     "theme": "theme",
     "structure": "structure",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from geoosd.broadcaster.adapters.api import Api, Own
 from geoosd.broadcaster.adapters.fanout import Fanout
 from geoosd.broadcaster.adapters.feed import Feed
-from geoosd.broadcaster.adapters.http import Router
+from geoosd.broadcaster.adapters.http import Admission, Router
 from geoosd.broadcaster.adapters.port import Port
 from geoosd.broadcaster.adapters.static import load_page
 from geoosd.broadcaster.adapters.websocket import Viewers
@@ -67,8 +67,9 @@ class Broadcaster:
             max_per_address=settings.max_per_address,
             default_tick=settings.tick,
         )
+        self._guard = _guard(runtime.config, runtime.now)
         self.port = Port(
-            Router([], self._door(runtime.config)),
+            Router([], self._door(runtime.config), self._guard),
             self.viewers.serve,
             max_connections=settings.max_viewers + _HTTP_CONNECTIONS,
             max_per_address=settings.max_per_address,
@@ -93,7 +94,6 @@ class Broadcaster:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Fill the ring, then serve until draining."""
         address = self._runtime.config.broadcaster_listen
-        _refuse_other_than_loopback(address)
         page = await trio.to_thread.run_sync(load_page)
         listeners = await self._runtime.listen_tcp(address, "broadcaster.listen")
         self._addresses = [_url(listener) for listener in listeners]
@@ -137,7 +137,7 @@ class Broadcaster:
 
     def _serve_api(self, api: Api) -> None:
         self._api = api
-        self.port.router = Router(api.routes(), self._door(self._runtime.config))
+        self.port.router = Router(api.routes(), self._door(self._runtime.config), self._guard)
 
     def _own(self) -> Own:
         runtime = self._runtime
@@ -163,6 +163,8 @@ class Broadcaster:
             raise ConfigError(
                 "cannot change broadcaster.listen while running: restart the broadcaster"
             )
+        self._guard = _guard(config, self._runtime.now)
+        self.port.router.guard = self._guard
         settings = config.broadcaster
         self.hub.limits = self.hub.limits._replace(max_lag=settings.max_lag)
         self.fanout.max_stall_seconds = settings.max_stall_seconds
@@ -280,13 +282,19 @@ class _Insight(Collector):
             yield GaugeMetricFamily(name, text, value=value)
 
 
-def _refuse_other_than_loopback(address: Address) -> None:
-    """Off loopback every call needs a token, and there are none yet."""
-    if not address.is_loopback:
+def _guard(config: Config, now: Callable[[], float]) -> Admission | None:
+    """Who looks at tokens; None on loopback without a key. Raises :class:`ConfigError`."""
+    name, address = config.broadcaster.token_key, config.broadcaster_listen
+    if not name and not address.is_loopback:
         raise ConfigError(
-            f"cannot listen on {address} (broadcaster.listen): only loopback is served; put a "
-            "reverse proxy that authenticates before it, and its origin into broadcaster.origins"
+            f"cannot listen on {address} (broadcaster.listen): off loopback every call needs a "
+            "token; make a key: geoosctl token key FILE, and name it by broadcaster.token_key"
         )
+    if not name:
+        return None
+    from geoosd.broadcaster.adapters.guard import Guard, read_key  # jwt: only where it is used
+
+    return Guard(read_key(name), now)
 
 
 def _url(listener: trio.SocketListener) -> str:

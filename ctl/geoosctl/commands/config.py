@@ -54,6 +54,10 @@ ABOUT: Final[dict[str, str]] = {
     "broadcaster.max_stall_seconds": "Seconds that a viewer may take nothing at all.",
     "broadcaster.tick": "Milliseconds for which messages are gathered: 0, 16, 33 or 100.",
     "broadcaster.origins": "Origins that may connect besides loopback names and our own host.",
+    "broadcaster.token_key": (
+        "Key of tokens: name of a systemd credential, or a file. With it every call needs a\n"
+        "token; off loopback it must be given. Make one: geoosctl token key FILE"
+    ),
     "broadcaster.workers": "Processes that share the port.",
     "control": "control: status, health and logs of all daemons.",
     "control.structure_root": "Source tree whose structure score is shown; empty: none.",

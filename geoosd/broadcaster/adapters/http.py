@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -29,18 +29,24 @@ SECURITY_HEADERS = (
 """OBS shows the page top-level, not in a frame, so ``frame-ancestors 'self'`` does not hurt it."""
 
 Access: TypeAlias = Literal["read", "change"]
-"""``change`` needs the same origin."""
+"""``change`` needs the same origin, and the role ``admin`` where tokens are asked for."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that passed the door. Header names are lowercase."""
+    """A request. Header names are lowercase.
+
+    ``role`` and ``expires`` (seconds since the epoch) are its token's, where tokens are asked for;
+    its query is then without the token.
+    """
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
     body: bytes = b""
+    role: Literal["viewer", "admin"] = "admin"
+    expires: float | None = None
 
     def with_body(self, body: bytes) -> Request:
         """The same with its body, once that has been read."""
@@ -92,11 +98,25 @@ class Refused(Exception):
         self.close = close
 
 
-class Router:
-    """Finds the route of a request and checks that its sender may use it."""
+class Admission(Protocol):
+    """Who looks at tokens: :class:`.guard.Guard`."""
 
-    def __init__(self, routes: list[Route], door: Doorkeeper) -> None:
+    def admit(self, request: Request) -> Request:
+        """The request with what its token says. Raises :class:`Refused`."""
+        ...
+
+
+class Router:
+    """Finds the route of a request and checks that its sender may use it.
+
+    *guard* None: no tokens are asked for.
+    """
+
+    def __init__(
+        self, routes: list[Route], door: Doorkeeper, guard: Admission | None = None
+    ) -> None:
         self.door = door
+        self.guard = guard
         self._routes: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._routes.setdefault(route.path, {})[route.method] = route
@@ -107,7 +127,7 @@ class Router:
         if host is None or not self.door.welcomes_host(host):
             text = "cannot serve this host name; add its origin to [broadcaster] origins"
             raise Refused(failure(403, "forbidden", text))
-        return request
+        return request if self.guard is None else self.guard.admit(request)
 
     def find(self, request: Request) -> tuple[Route, Request]:
         """The route of a request, and the request as admitted; raises :class:`Refused` with 404,
@@ -127,6 +147,10 @@ class Router:
         return route, request
 
     def _check_may_change(self, request: Request) -> None:
+        if request.role != "admin":
+            text = "cannot let a viewer change anything; use a token of role admin"
+            challenge = ("www-authenticate", 'Bearer realm="geoos", error="insufficient_scope"')
+            raise Refused(failure(403, "forbidden", text, challenge))
         headers = request.headers
         if not self.door.is_same_origin(
             headers.get("origin"), headers["host"], headers.get("sec-fetch-site")

@@ -35,6 +35,8 @@ HANDSHAKE_SECONDS = 10.0
 _MAX_QUEUED_MESSAGES = 4
 _RECEIVE_BYTES = 4096
 _ABNORMAL = 1006
+_LOOK_AT_CLOCK_SECONDS = 60.0
+"""The wall clock may be set, so it is looked at again."""
 _WISHES = Pace(rate=2, burst=20)
 """Messages a second from one viewer; each may change its filter, which costs a ring."""
 _RETRY_MS, _RETRY_SPREAD_MS = 250, 1250
@@ -113,7 +115,7 @@ class Viewers:
                     connection = await self._shake_hands(nursery, stream)
                     stream.handshake_is_done(partial(_verdict, connection))
                 if not nursery.cancel_scope.cancel_called and stream.is_shaken:
-                    await self._attend(connection, stream, wanted.resume)
+                    await self._attend(connection, stream, wanted.resume, upgrade.request.expires)
                     await stream.aclose()
             finally:
                 stream.abort()
@@ -132,13 +134,25 @@ class Viewers:
         return await request.accept(subprotocol=SUBPROTOCOL if offered else None)
 
     async def _attend(
-        self, connection: WebSocketConnection, stream: FanoutStream, resume: After | None
+        self,
+        connection: WebSocketConnection,
+        stream: FanoutStream,
+        resume: After | None,
+        expires: float | None,
     ) -> None:
         self.fanout.add(stream)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.let_in, stream, resume)
+            if expires is not None:
+                nursery.start_soon(self._end_at, stream, expires)
             await self._listen(connection, stream)
             nursery.cancel_scope.cancel()
+
+    async def _end_at(self, stream: FanoutStream, expires: float) -> None:
+        """A token that has expired lets nobody watch any longer; *expires* is wall-clock time."""
+        while (left := expires - self.fanout.now()) > 0:  # noqa: ASYNC110 - no event tells the time
+            await trio.sleep(min(left, _LOOK_AT_CLOCK_SECONDS))
+        self.fanout.close(stream, frames.REFUSED, "the token has expired")
 
     async def let_in(self, stream: FanoutStream, resume: After | None = None) -> None:
         """Give a viewer its Hello and what it needs to start from."""
