@@ -37,6 +37,9 @@ REMOTE_SECONDS: Final = 60.0
 STARTING_SECONDS: Final = 60.0
 """How long the embedded engine may refuse connections and still count as being started."""
 
+SOONEST_SECONDS: Final = 0.1
+"""Between two looks at all, however many requests fail."""
+
 ABOUT_SECONDS: Final = 60.0
 """Between two questions for the version of a ready upstream."""
 
@@ -80,6 +83,7 @@ class Watched:
         self._down_in_a_row = 0
         self._refusing_since: float | None = None
         self._asked_about = float("-inf")
+        self._looked_at = float("-inf")
 
     # -- what requests show ------------------------------------------------------------------------
 
@@ -111,12 +115,14 @@ class Watched:
             while True:
                 with trio.move_on_after(self._interval()):
                     await self._wake.wait()
+                await trio.sleep_until(self._looked_at + SOONEST_SECONDS)
                 self._wake = trio.Event()
                 await self.look()
         await self.client.retire()
 
     async def look(self) -> None:
         """One probe."""
+        self._looked_at = trio.current_time()
         trial = self.breaker.begin_trial(trio.current_time())
         if trial:
             self._router.set_circuit(self._id, self.breaker.state)
