@@ -189,7 +189,7 @@ async def test_failover_takes_no_time_of_its_own(tmp_path, mock_clock, script):
 
 
 async def test_who_fails_is_set_aside_and_tried_again(tmp_path, monkeypatch):
-    policy = breaker_module.Policy(failures=3, first=0.1, longest=0.1)
+    policy = breaker_module.Policy(failures=3, first=600.0, longest=600.0)
     monkeypatch.setattr(breaker_module.Breaker.__init__, "__defaults__", (policy,))
     monkeypatch.setattr(watched_module, "WATCH_SECONDS", 60.0)
     first = model_server("first", in_turn(resets, resets, resets, streaming()))
@@ -214,9 +214,20 @@ async def test_who_fails_is_set_aside_and_tried_again(tmp_path, monkeypatch):
         assert "restart" in check["remedy"]
         (record,) = logged(runtime, "upstream is set aside")
         assert (record.level, record.upstream) == ("warning", "first")
-        gets = len(first.requests) - len(first.posts)
+        watched = _directory_of(runtime)._watched["first"]
+        looks = []
+        probe = watched.client.probe
+
+        async def look():
+            looks.append(watched.breaker.state)
+            return await probe()
+
+        monkeypatch.setattr(watched.client, "probe", look)
+        # The back-off is over.
+        monkeypatch.setattr(watched.breaker, "_retry_at", trio.current_time())
+        watched.look_again()
         await until(lambda: _directory_of(runtime).router.get("first").circuit == "closed")
-        assert len(first.requests) - len(first.posts) == gets + 1  # one look was enough
+        assert looks.count("half_open") == 1
         assert (await proxied(runtime)).get(b"x-geoos-upstream") == b"first"
         assert logged(runtime, "upstream is used again")
 
