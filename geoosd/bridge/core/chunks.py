@@ -118,6 +118,8 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
 
     Raises :class:`MessageError` where not even the text can be read.
     """
+    if data == _DONE:
+        return Chunk(done=True)
     try:
         wire = _decode_wire(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -186,13 +188,10 @@ def _read_choice(
         text = choice.text
     elif delta is None:
         return
-    elif (
-        delta.content is not None
-        and delta.tool_calls is None
-        and delta.reasoning_content is None
-        and delta.reasoning is None
-    ):
-        text = delta.content
+    elif delta.tool_calls is None and not (delta.content and _thought(delta)):
+        text = delta.content or ""
+        if not text and (text := _thought(delta)):
+            role = "reasoning"
     else:
         texts = _texts(delta)
         if len(texts) != 1:
@@ -200,12 +199,17 @@ def _read_choice(
             chunk.pieces += [Piece(index, role, text) for role, text in texts]
             return
         ((role, text),) = texts
+    if not text:
+        return
     if logprobs is None and token_ids is None:
-        if text:
-            chunk.pieces.append(Piece(index, role, text))
+        chunk.pieces.append(Piece(index, role, text))
         return
     entries = _entries(logprobs) if logprobs is not None else None
     add_text(chunk, index, role, text, entries, token_ids)
+
+
+def _thought(delta: _Delta) -> str:
+    return delta.reasoning_content or delta.reasoning or ""
 
 
 def _texts(delta: _Delta) -> list[tuple[Role, str]]:
@@ -216,7 +220,7 @@ def _texts(delta: _Delta) -> list[tuple[Role, str]]:
         if call.function is not None
     )
     texts: tuple[tuple[Role, str | None], ...] = (
-        ("reasoning", delta.reasoning_content or delta.reasoning),
+        ("reasoning", _thought(delta)),
         ("answer", delta.content),
         ("tool", tool),
     )
