@@ -36,7 +36,7 @@ MAX_BYTES: Final = 8192
 """UTF-8 bytes of the texts in one request. No more tokens than that can come of them, so that what
 is learnt is not forgotten before it is used."""
 
-MAX_MODELS: Final = 8
+MAX_MODELS: Final = 4
 """Vocabularies that are remembered."""
 
 OnBug: TypeAlias = Callable[[str, BaseException], None]

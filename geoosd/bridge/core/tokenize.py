@@ -20,8 +20,8 @@ from geoosd.bridge.core.pieces import read
 Parts: TypeAlias = tuple[tuple[str, int], ...]
 """A text cut along its tokens, each with its id; empty where that cannot be told."""
 
-MAX_REMEMBERED: Final = 16_384
-"""Tokens that a vocabulary remembers, about 2.5 MB."""
+MAX_REMEMBERED: Final = 12_288
+"""Texts and tokens that a vocabulary remembers together, about 2 MB."""
 
 
 class _Token(Struct, gc=False):
