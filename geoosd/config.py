@@ -130,8 +130,6 @@ class RawConfig(Struct, forbid_unknown_fields=True):
 NOT_YET = (
     "bridge.enrich",
     "bridge.cache",
-    "bridge.retention_days",
-    "bridge.retention_mb",
     "bridge.upstream.rate",
     "compositor.adapter",
     "compositor.fps",

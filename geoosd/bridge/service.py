@@ -15,6 +15,9 @@ from geoosd.bridge.adapters.ingest import Ingest
 from geoosd.bridge.adapters.metrics import Metrics
 from geoosd.bridge.adapters.prompts import Prompts
 from geoosd.bridge.adapters.proxy import Proxy, TapRequest
+from geoosd.bridge.adapters.recorder import Recorder
+from geoosd.bridge.adapters.replay import Replays
+from geoosd.bridge.adapters.sessions import Sessions
 from geoosd.bridge.adapters.tokenize import Tokenizing
 from geoosd.bridge.adapters.upstream_report import UpstreamReport
 from geoosd.bridge.core.capabilities import Evidence
@@ -77,10 +80,18 @@ class Bridge:
             now=runtime.now,
             on_delivered=self._metrics.delivered,
         )
+        self._recorder = Recorder(runtime)
+        self._ending: dict[str, Exchange] = {}
+        self._replays = Replays(
+            self._recorder,
+            put=self._ingest.put,
+            has_room=lambda: self._outbox.has_room,
+            draining=runtime.draining,
+        )
         self._tokenizing = Tokenizing(
             can=self._directory.tokenizes,
             post=self._directory.post,
-            put=self._ingest.put,
+            put=self._deliver,
             on_bug=runtime.budget.spend,
         )
         self._proxied: WeakKeyDictionary[Exchange, _Proxied] = WeakKeyDictionary()
@@ -89,6 +100,9 @@ class Bridge:
             self._directory,
             open_exchange=self._open,
             publish=self._publish,
+            on_asked=lambda session, asked: self._recorder.asked(
+                session, asked.prompt, asked.system
+            ),
             on_bug=runtime.budget.spend,
         )
         Prompts(
@@ -98,8 +112,10 @@ class Bridge:
             draining=runtime.draining,
             now=runtime.now,
         ).register(runtime.varlink)
+        Sessions(self._recorder, self._replays, runtime.now).register(runtime.varlink)
         runtime.health.add_probe("compositor", self._compositor_health)
         runtime.health.add_probe("outbox", self._outbox_health)
+        runtime.health.add_probe("recording", self._recorder.probe)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -114,9 +130,12 @@ class Bridge:
             publish=self._publish,
             on_bug=runtime.budget.spend,
         )
+        await self._recorder.open()
         async with trio.open_nursery() as nursery:
             await nursery.start(self._directory.run)
             nursery.start_soon(self._ingest.run)
+            nursery.start_soon(self._recorder.run)
+            nursery.start_soon(self._replays.run)
             await nursery.start(self._tokenizing.run)
             runtime.proofs["proxy"] = partial(_prove, proxy, listeners[0])
             await nursery.start(proxy.serve, listeners, runtime.draining)
@@ -127,6 +146,7 @@ class Bridge:
                 self._idle = trio.Event()
                 await self._idle.wait()
             await self._tokenizing.wait_settled()
+            await self._replays.wait_ended()
             await self._ingest.wait_settled()
             nursery.cancel_scope.cancel()
 
@@ -138,6 +158,7 @@ class Bridge:
                 f"cannot move bridge.listen from {old.bridge_listen} to {config.bridge_listen} "
                 "while running; restart the bridge"
             )
+        await self._recorder.configure(config)
         self._directory.configure(config)
         self._metrics.forget_upstreams()
         self._upstreams.configured()
@@ -149,7 +170,13 @@ class Bridge:
     # -- what happens ------------------------------------------------------------------------------
 
     def _open(
-        self, *, model: str | None, upstream: str | None, dialect: Dialect, choices: int
+        self,
+        *,
+        model: str | None,
+        upstream: str | None,
+        dialect: Dialect,
+        choices: int,
+        path: str = "Prompt",
     ) -> Exchange:
         """A new exchange with a session id of its own, in the request table until it ends."""
         exchange = Exchange(
@@ -162,6 +189,9 @@ class Bridge:
         )
         self._exchanges[exchange.session] = exchange
         self._metrics.opened(exchange, dialect)
+        self._recorder.opened(
+            exchange, dialect=dialect, path=path, choices=choices, now=trio.current_time()
+        )
         return exchange
 
     def _open_tap(self, request: TapRequest) -> Exchange:
@@ -170,6 +200,7 @@ class Bridge:
             upstream=request.upstream,
             dialect=dialect_of(request.path),
             choices=request.choices,
+            path=request.path,
         )
         self._proxied[exchange] = _Proxied(request.model, Evidence())
         return exchange
@@ -196,6 +227,16 @@ class Bridge:
         else:
             self._ingest.put(payloads)
 
+    def _deliver(self, payloads: list[Payload]) -> None:
+        """Record a session's messages, which have their ids now, and send them to the map."""
+        now = trio.current_time()
+        if payloads:
+            last = payloads[-1]
+            self._recorder.take(getattr(last, "session", None), payloads, now)
+            if isinstance(last, SessionEnded) and last.session in self._ending:
+                self._recorder.closed(self._ending.pop(last.session), last, now)
+        self._ingest.put(payloads)
+
     def _watch(self, exchange: Exchange, payloads: list[Payload]) -> None:
         """See what the messages of a session show, and its end."""
         proxied = self._proxied.get(exchange)
@@ -218,6 +259,7 @@ class Bridge:
 
     def _ended(self, exchange: Exchange, ended: SessionEnded) -> None:
         self._exchanges.pop(ended.session, None)
+        self._ending[ended.session] = exchange
         self._metrics.ended(exchange, ended)
         self._learn(exchange)
         # An upstream's own words may quote the prompt: they go to the viewers, not into the log.
@@ -289,10 +331,11 @@ class Bridge:
                     statistics.dropped,
                 ),
                 *self._directory.queues(),
+                self._recorder.queue(),
             ],
             links=[self._ingest.link.report(), *self._upstreams.links()],
             requests=[exchange.request_row(now) for exchange in self._exchanges.values()],
-            details=self._upstreams.details(),
+            details=self._upstreams.details() | self._recorder.details() | self._replays.details(),
         )
 
 

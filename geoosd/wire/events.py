@@ -151,6 +151,22 @@ STATE_SET_ASIDE: Final = Event(
     "Check the disk; restore a backup if you have one.",
 )
 
+RECORDING_STOPPED: Final = Event(
+    "ab7adf9aae8a49bea93f30a74ba763eb",
+    "recording stopped",
+    "geoos cannot record sessions",
+    "The disk refused it: @GEOOS_ERROR@\nTraffic, map and page go "
+    "on; sessions' texts of this while are\nnot kept.",
+    "Make room, or mend the permissions, in /var/lib/geoos/bridge; it is tried again by itself.",
+)
+RECORDING_RESUMED: Final = Event(
+    "a6332f4e32854263bdbc66f1cb31285a",
+    "recording resumed",
+    "geoos records sessions again",
+    "The disk takes them again.",
+    "Nothing to do.",
+)
+
 EVENTS: Final = (
     READY,
     STOPPED,
@@ -168,6 +184,8 @@ EVENTS: Final = (
     DAEMON_RESTARTED,
     SAVE_FAILED,
     STATE_SET_ASIDE,
+    RECORDING_STOPPED,
+    RECORDING_RESUMED,
 )
 
 

@@ -105,12 +105,14 @@ class Usage(Struct):
 
 
 class SessionStarted(Struct):
-    """A request was accepted by the bridge."""
+    """A request was accepted by the bridge, or a recorded session is shown again: then
+    ``replay_of`` names it, and nothing in this session happens now."""
 
     session: Name
     model: Name | None = None
     upstream: Name | None = None
     choices: Count = 1
+    replay_of: Name | None = None
 
 
 class SessionProgress(Struct):
@@ -184,6 +186,7 @@ class SessionView(Struct):
     phase: Literal["queued", "prefill", "generating", "ended"] = "queued"
     started: float = 0.0
     tokens: Count = 0
+    replay_of: Name | None = None
 
 
 class Snapshot(Struct):

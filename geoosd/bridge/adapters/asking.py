@@ -74,7 +74,8 @@ class _Session:
 
 
 class Asker:
-    """Asks the upstreams of *directory*; *publish* takes every message for the map."""
+    """Asks the upstreams of *directory*; *publish* takes every message for the map, *on_asked*
+    hears what was asked in a session."""
 
     def __init__(
         self,
@@ -82,8 +83,10 @@ class Asker:
         *,
         open_exchange: OpenExchange,
         publish: Callable[[list[Payload]], None],
+        on_asked: Callable[[str, Question], None],
         on_bug: Callable[[str, BaseException], None],
     ) -> None:
+        self._on_asked = on_asked
         self._directory = directory
         self._open = open_exchange
         self._publish = publish
@@ -124,6 +127,7 @@ class Asker:
             dialect="chat",
             choices=question.choices_of(asked.parameters),
         )
+        self._on_asked(exchange.session, asked)
         session = _Session(exchange, self._publish, caller)
         error: str | None = "the client went away"
         async with caller:

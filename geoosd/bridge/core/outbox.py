@@ -76,6 +76,11 @@ class Outbox:
         """Whether there is something to send."""
         return bool(self._unsent)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether half of it is free: then what can wait need not."""
+        return len(self) * 2 <= self._capacity
+
     def push(self, payload: Payload, timestamp: float) -> None:
         """Number *payload*, encode it once and queue it. *timestamp*: seconds since the epoch."""
         self._append(payload, timestamp)

@@ -63,6 +63,7 @@ class Scene:
             view = self._session(payload.session, timestamp)
             view.phase = "queued"
             view.model, view.upstream = payload.model, payload.upstream
+            view.replay_of = payload.replay_of
         elif type(payload) is SessionProgress:
             self._session(payload.session, timestamp).phase = payload.phase
         elif type(payload) is SessionEnded:

@@ -22,6 +22,12 @@ _FORWARDED: Final[tuple[tuple[str, str, str, Access, float], ...]] = (
     ("Snapshot", "compositor", "io.geoos.Compositor.Render", "use", 30.0),
     ("ListThemes", "compositor", "io.geoos.Compositor.ListThemes", "read", 5.0),
     ("SetTheme", "compositor", "io.geoos.Compositor.SetTheme", "admin", 5.0),
+    ("ListSessions", "bridge", "io.geoos.Bridge.ListSessions", "read", 30.0),
+    ("GetSession", "bridge", "io.geoos.Bridge.GetSession", "read", 30.0),
+    ("DeleteSession", "bridge", "io.geoos.Bridge.DeleteSession", "admin", 30.0),
+    ("StopReplay", "bridge", "io.geoos.Bridge.StopReplay", "admin", 5.0),
+    ("AddFeedback", "bridge", "io.geoos.Bridge.AddFeedback", "use", 30.0),
+    ("ListFeedback", "bridge", "io.geoos.Bridge.ListFeedback", "read", 30.0),
 )
 """Our method, the daemon, its method, the access class, seconds until we give up."""
 
@@ -31,7 +37,9 @@ def register(server: VarlinkServer, interface: str, paths: Paths) -> None:
     for ours, daemon, method, access, timeout in _FORWARDED:
         handler = _forwarder(daemon, paths.varlink(daemon), method, timeout)
         server.add(f"{interface}.{ours}", handler, access)
-    server.add(f"{interface}.Prompt", _prompter(paths.varlink("bridge")), "use")
+    bridge = paths.varlink("bridge")
+    server.add(f"{interface}.Prompt", _prompter(bridge), "use")
+    server.add(f"{interface}.ReplaySession", _replayer(bridge), "admin")
 
 
 def needs_more(call: IncomingCall) -> None:
@@ -69,6 +77,27 @@ def _prompter(path: Path) -> Handler:
         return {"message": None}
 
     return prompt
+
+
+def _replayer(path: Path) -> Handler:
+    method = "io.geoos.Bridge.ReplaySession"
+    start = _forwarder("bridge", path, method, 30.0)
+
+    async def replay(call: IncomingCall) -> Mapping[str, Any] | None:
+        """Start it, or pass each message on as in :func:`_prompter`."""
+        if not call.more:
+            return await start(call)
+        session = None
+        try:
+            async with varlink.stream(path, method, call.parameters) as replies:
+                async for reply in replies:
+                    session = reply.get("session", session)
+                    await call.reply(reply)
+        except VarlinkError as error:
+            raise _explained("bridge", path, error) from None
+        return {"session": session, "message": None}
+
+    return replay
 
 
 def _explained(daemon: str, path: Path, error: VarlinkError) -> VarlinkError:
