@@ -122,6 +122,7 @@ class Bridge:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Serve until drained."""
         runtime = self._runtime
+        await self._recorder.open()
         listeners = await runtime.listen_tcp(runtime.config.bridge_listen, "bridge.listen")
         self._addresses = [_address(listener) for listener in listeners]
         proxy = Proxy(
@@ -130,7 +131,6 @@ class Bridge:
             publish=self._publish,
             on_bug=runtime.budget.spend,
         )
-        await self._recorder.open()
         async with trio.open_nursery() as nursery:
             await nursery.start(self._directory.run)
             nursery.start_soon(self._ingest.run)

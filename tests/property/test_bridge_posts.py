@@ -89,6 +89,7 @@ async def ask_all(plays):
             directory,
             open_exchange=lambda **how: Exchange("s", **how),
             publish=published.extend,
+            on_asked=lambda *_: None,
             on_bug=lambda where, bug: bugs.append(bug),
         )
         plan = directory.candidates("m")

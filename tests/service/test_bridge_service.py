@@ -479,7 +479,8 @@ async def test_a_better_server_that_appears_becomes_the_default(tmp_path, upstre
     )
     async with running(tmp_path, settings()) as runtime, trio.open_nursery() as nursery:
         details = (await get(runtime, "GetStatus"))["status"]["details"]
-        assert details == {"upstreams": "discovered", "default": "engine", "models": "gemma"}
+        ours = {"upstreams": "discovered", "default": "engine", "models": "gemma"}
+        assert details.items() >= ours.items()
         await nursery.start(late.serve)
         await until(lambda: "default upstream lmstudio" in runtime.status_text)
         await ask(runtime)

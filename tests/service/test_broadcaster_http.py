@@ -7,6 +7,7 @@ import httpx
 import trio
 from test_broadcaster_viewers import exchange, standing
 
+from geoosd.errors import VarlinkError
 from geoosd.runtime.varlink import VarlinkServer
 from geoosd.wire import varlink as wire
 
@@ -45,6 +46,44 @@ async def test_the_page_and_its_headers(tmp_path):
             assert again.content == b""
             head = await http.head(path)
             assert head.headers["content-length"] == str(len(answer.content))
+
+
+SESSIONS = """interface io.geoos.Bridge
+method ListSessions(model: ?string) -> (sessions: []object)
+method GetSession(session: string) -> (session: object)
+"""
+
+
+async def test_recorded_sessions(tmp_path):
+    asked = []
+
+    async def listed(call):
+        asked.append(call.parameters)
+        return {"sessions": [{"id": "a-b_1"}], "next": None}
+
+    async def one(call):
+        asked.append(call.parameters)
+        if call.parameters["session"] != "a-b_1":
+            raise VarlinkError(wire.NOT_FOUND, {"reason": "cannot find it"})
+        return {"session": {"id": "a-b_1"}, "messages": [], "next": None}
+
+    async with standing(tmp_path) as stand, client(stand) as http, trio.open_nursery() as nursery:
+        assert (await http.get("/api/sessions")).status_code == 503
+        await fake(stand, nursery, "bridge", SESSIONS, ListSessions=listed, GetSession=one)
+        answer = await http.get("/api/sessions?model=m&since=1.5&limit=2")
+        assert answer.json()["sessions"] == [{"id": "a-b_1"}]
+        part = await http.get("/api/sessions/a-b_1?after=3")
+        assert part.json()["session"] == {"id": "a-b_1"}
+        assert asked == [
+            {"model": "m", "since": 1.5, "limit": 2},
+            {"after": 3, "session": "a-b_1"},
+        ]
+        assert (await http.get("/api/sessions/none")).status_code == 404
+        assert (await http.get("/api/sessions/a.b")).status_code == 404
+        assert (await http.get("/api/sessions/a/b")).status_code == 404
+        assert (await http.get("/api/sessions?limit=x")).status_code == 400
+        assert (await http.post("/api/sessions/a-b_1")).status_code == 405
+        nursery.cancel_scope.cancel()
 
 
 async def test_refusals(tmp_path):

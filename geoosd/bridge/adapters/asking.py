@@ -3,7 +3,7 @@
 ``stream_from_all`` asks several models at the same time and gives what they say as it comes; one
 that fails ends its own session and no other. A caller without a daemon uses it like this::
 
-    asker = Asker(directory, open_exchange=..., publish=..., on_bug=...)
+    asker = Asker(directory, open_exchange=..., publish=..., on_asked=..., on_bug=...)
     plans = [[route] for route in directory.router.everywhere()]
     async with asker.stream_from_all(Question("hello"), plans, client="me") as batches:
         async for payloads in batches: ...

@@ -309,7 +309,8 @@ class Recorder:
         if trio.current_time() - self._refused_at < _LOSS_MEMORY:
             return (
                 "warning",
-                f"{statistics.refused} messages were not recorded: the disk took them too slowly",
+                f"{statistics.refused} messages were not recorded: the disk took them too slowly, "
+                "or not at all",
                 'look at the disk, or set bridge.record = "metadata" in geoos.toml',
             )
         if self._settings.record == "off":

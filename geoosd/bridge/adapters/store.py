@@ -178,14 +178,20 @@ class Store:
         """Delete sessions that started before *oldest* (seconds since the epoch), then the oldest
         until the file holds at most *max_bytes*; running ones stay. How many went."""
         gone = self._expire("AND started < ?", (oldest,))
-        while self.size() > max_bytes:
-            went = self._delete("AND TRUE", (), _few(self.size() / max_bytes))
+        while (size := self.size()) > max_bytes:
+            went = self._delete("", (), self._some(1 - max_bytes / size))
             if not went:
                 break
             gone += went
         if gone:
             self._release()
         return gone
+
+    def _some(self, part: float) -> int:
+        """About *part* of all sessions, and not too many at once."""
+        with self.reading() as connection:
+            (count,) = connection.execute("SELECT count(*) FROM session").fetchone()
+        return min(max(1, int(count * part)), _EXPIRED_AT_ONCE)
 
     def _expire(self, which: str, values: tuple[object, ...]) -> int:
         gone = 0
@@ -208,13 +214,9 @@ class Store:
     def _release(self) -> None:
         """Give free pages back to the file system, and empty the WAL."""
         with self.reading() as connection:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            # Frees a page a step: a cursor would stop after the first.
+            connection.executescript("PRAGMA incremental_vacuum")
         self.empty_wal()
-
-
-def _few(excess: float) -> int:
-    """How many sessions to delete at a time: few where little is too much."""
-    return 1 if excess < 1.02 else 10 if excess < 1.2 else _EXPIRED_AT_ONCE
 
 
 def read_header(path: Path) -> Header | None:

@@ -13,6 +13,7 @@ import trio
 from msgspec import Meta
 
 from geoosd.broadcaster.adapters.http import Request, Response, Route, as_json, failure
+from geoosd.broadcaster.adapters.recorded import Recorded
 from geoosd.broadcaster.adapters.static import File
 from geoosd.config import Paths
 from geoosd.errors import VarlinkError
@@ -82,6 +83,7 @@ class Api:
             Route("GET", "/api/status", "read", self._status),
             Route("GET", "/api/themes", "read", self._themes),
             Route("POST", "/api/prompt", "change", self._prompt),
+            *Recorded(self._paths).routes(),
         ]
 
     async def _file(self, request: Request) -> Response:

@@ -134,7 +134,9 @@ class Router:
         405 or 403.
         """
         request = self.admit(request)
-        methods = self._routes.get(request.path)
+        methods = self._routes.get(request.path) or self._routes.get(
+            request.path.rpartition("/")[0] + "/*"
+        )
         if methods is None:
             raise Refused(failure(404, "not_found", "cannot find this path"))
         route = methods.get("GET" if request.method == "HEAD" else request.method)
