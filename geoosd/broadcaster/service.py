@@ -19,7 +19,6 @@ from geoosd.broadcaster.adapters.http import Admission, Router
 from geoosd.broadcaster.adapters.port import Port
 from geoosd.broadcaster.adapters.static import load_page
 from geoosd.broadcaster.adapters.websocket import Viewers
-from geoosd.broadcaster.core.access import Doorkeeper
 from geoosd.broadcaster.core.hub import Hub, Limits
 from geoosd.config import Address, Config
 from geoosd.errors import ConfigError, VarlinkError
@@ -29,6 +28,7 @@ from geoosd.runtime.service import Report, Runtime, ServiceSpec
 from geoosd.runtime.varlink import IncomingCall
 from geoosd.runtime.watchdog import ask_http
 from geoosd.wire import reports, varlink
+from geoosd.wire.access import Doorkeeper
 from geoosd.wire.messages import Hello
 
 FILL_SECONDS = 1.0

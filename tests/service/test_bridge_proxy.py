@@ -486,7 +486,7 @@ async def test_the_model_chooses_and_the_prefix_is_taken_off():
         text = '{"messages": [{"role":"user","content":"\\u00e4 1.0"}], "model":"two/b","seed":1e2}'
         assert await send(text) == b"two"
         assert two.requests[-1].body == (
-            b'{"messages":[{"role":"user","content":"\\u00e4 1.0"}],"model":"b","seed":1e2}'
+            b'{"messages": [{"role":"user","content":"\\u00e4 1.0"}], "model":"b","seed":1e2}'
         )
         assert await send('{"model":"unknown"}') == b"one"
         assert await send("not json") == b"one"

@@ -117,7 +117,7 @@ async def test_a_body_that_stalls_is_cut_off():
 
 
 async def test_bodies_are_bounded_each_and_together():
-    limits = DEFAULT_LIMITS._replace(body_bytes=1000, all_bodies_bytes=1500)
+    limits = DEFAULT_LIMITS._replace(body_bytes=1000, held_bytes=1500)
     hold = trio.Event()
 
     async def script(stream, seen):

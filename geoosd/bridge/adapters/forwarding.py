@@ -89,23 +89,25 @@ def request_for(
     asked: Asked,
     session: str | None,
 ) -> tuple[h11.Request, bytes]:
-    """The request as *target* is to get it: head and body.
+    """The request as *target* is to get it: its head, and the begin of its body that is held.
 
     ``Expect`` was answered already. ``Host`` is the upstream's, as for any gateway.
     """
     headers = request.headers
     to_engine = session is not None and target.id == ENGINE
     dropped = {b"host", b"expect", *((SESSION,) if to_engine else ())}
-    body = request.body
+    body = request.body.held
+    length = http_fields.first(headers, b"content-length")
     if target.model is not None and is_prefixed(target, asked.model):
-        body = model_field.with_model(body, target.model)
+        body = model_field.with_model(body, asked, target.model)
         dropped.add(b"content-length")
     fields: Fields = [(b"Host", origin.authority), *http_fields.end_to_end(headers, dropped)]
     if http_fields.is_chunked(headers):
         fields = [field for field in fields if field[0].lower() != b"content-length"]
         fields.append((b"Transfer-Encoding", b"chunked"))
-    elif b"content-length" in dropped:
-        fields.append((b"Content-Length", str(len(body)).encode()))
+    elif b"content-length" in dropped and length is not None:
+        changed = int(length) + len(body) - len(request.body.held)
+        fields.append((b"Content-Length", str(changed).encode()))
     if http_fields.takes_trailers(headers):
         fields += [(b"TE", b"trailers"), (b"Connection", b"TE")]
     if target.authorization and http_fields.first(headers, b"authorization") is None:

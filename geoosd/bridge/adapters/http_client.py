@@ -4,7 +4,7 @@ h11 directly, because it costs a tenth of what httpx takes to a first byte and p
 (design: measured.md). One :class:`UpstreamConnection` carries one request at a time::
 
     connection = await pool.connect(origin)
-    response = await connection.ask(request, body, trailers, timeout)
+    response = await connection.ask(request, body, trailers, timeout)  # or begin, send, end, heed
     while not ended: data, ended = await connection.receive()
     await pool.give_back(connection)         # or: await connection.aclose()
 
@@ -77,6 +77,7 @@ class UpstreamConnection:
         self.idle_since = 0.0
         self._stream = stream
         self._timeout = math.inf
+        self._waiting = trio.CancelScope()
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
 
     async def ask(
@@ -87,27 +88,46 @@ class UpstreamConnection:
         timeout: float = math.inf,
         inform: Inform | None = None,
     ) -> h11.Response:
-        """Send a request and wait for the head of its answer.
+        """Send a whole request and wait for the head of its answer: :meth:`heed`."""
+        await self.begin(request, body, trailers, timeout)
+        return await self.heed(inform)
 
-        *timeout* is the silence in seconds that is borne, now and in :meth:`receive`. An answer
-        that comes before the whole request was taken (a refusal) is an answer too. *inform* gets
-        the 1xx answers that come before it. Raises
-        :class:`UpstreamError`, ``upstream_timeout`` or ``upstream_unavailable``.
+    async def begin(
+        self,
+        request: h11.Request,
+        body: bytes,
+        trailers: Sequence[tuple[bytes, bytes]] | None,
+        timeout: float,
+    ) -> bool:
+        """Send a request's head and the begin of its body; with *trailers*, it ends there.
+
+        *timeout* is the silence in seconds that is borne until the answer is over. Returns whether
+        the upstream took it: an answer that comes before the whole request was taken (a refusal) is
+        an answer too. Raises :class:`UpstreamError` ``upstream_timeout``.
         """
         self.heard = False
         self.trailers = []
         self._timeout = timeout
-        parts = [self._h11.send(request)]
+        events: list[h11.Event] = [request]
         if body:
-            parts.append(self._h11.send(h11.Data(data=body)))
-        parts.append(self._h11.send(h11.EndOfMessage(headers=list(trailers))))
-        with trio.move_on_after(timeout) as patience:
-            try:
-                await self._stream.send_all(b"".join(parts))
-            except trio.BrokenResourceError:
-                self._h11.send_failed()  # what it said before it hung up counts
-        if patience.cancelled_caught:
-            raise _too_late("it does not take the request", timeout)
+            events.append(h11.Data(data=body))
+        if trailers is not None:
+            events.append(h11.EndOfMessage(headers=list(trailers)))
+        return await self._write(events)
+
+    async def send(self, data: bytes) -> bool:
+        """Send more of the body; returns and raises as :meth:`begin`."""
+        return await self._write([h11.Data(data=data)])
+
+    async def end(self, trailers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """End the request; returns and raises as :meth:`begin`."""
+        return await self._write([h11.EndOfMessage(headers=list(trailers))])
+
+    async def heed(self, inform: Inform | None = None) -> h11.Response:
+        """Wait for the head of the answer; *inform* gets the 1xx answers that come before it.
+
+        Raises :class:`UpstreamError`, ``upstream_timeout`` or ``upstream_unavailable``.
+        """
         while True:
             event = await self._next_event()
             if type(event) is h11.Response:
@@ -160,10 +180,26 @@ class UpstreamConnection:
         """Hang up at once: the upstream is to stop working on it."""
         await trio.aclose_forcefully(self._stream)
 
+    async def _write(self, events: Sequence[h11.Event]) -> bool:
+        if self._h11.our_state is h11.ERROR:
+            return False
+        data = b"".join([self._h11.send(event) or b"" for event in events])
+        with trio.move_on_after(self._timeout) as patience:
+            try:
+                await self._stream.send_all(data)
+            except trio.BrokenResourceError:
+                self._h11.send_failed()  # what it said before it hung up counts
+                return False
+        if patience.cancelled_caught:
+            raise _too_late("it does not take the request", self._timeout)
+        self._waiting.deadline = trio.current_time() + self._timeout
+        return True
+
     async def _next_event(self) -> object:
         event = self._parse()
         while event is h11.NEED_DATA:
             with trio.move_on_after(self._timeout) as patience:
+                self._waiting = patience  # a request that is still being sent moves its deadline
                 try:
                     data = await self._stream.receive_some(RECEIVE_BYTES)
                 except trio.BrokenResourceError as error:

@@ -1,21 +1,22 @@
 """One connection of the HTTP/1.1 server: h11's state over a trio stream (RFC 9112).
 
-Heads, bodies, keep-alive, limits and own errors; requests of one connection are handled one after
-the other. While a handler works the client is watched, and the handler is cancelled when the client
-hangs up. Hostile input ends in an answer (400, 408, 413, 431, 501) or a close, and in nothing else.
-The server that accepts connections is :mod:`.http_server`.
+Heads, keep-alive, limits and own errors; bodies are :mod:`.http_body`'s. Requests of one connection
+are handled one after the other. While a handler works the client is watched, and the handler is
+cancelled when the client hangs up. Hostile input ends in an answer (400, 408, 413, 431, 501) or a
+close, and in nothing else. The server that accepts connections is :mod:`.http_server`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import Final, NamedTuple, Protocol, TypeAlias
+import select
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol, TypeAlias
 
 import h11
 import msgspec
 import trio
 
+from geoosd.bridge.adapters.http_body import Limits, RequestBody, RequestError, malformed
 from geoosd.bridge.adapters.http_fields import Fields, first
 
 RECEIVE_BYTES: Final = 1 << 16
@@ -25,21 +26,8 @@ _LINGER_BYTES: Final = 1 << 22
 OnBug: TypeAlias = Callable[[str, BaseException], None]
 """Told where a bug showed, and the exception: ``runtime.budget.spend``."""
 
-RETRY: Final = (b"retry-after", b"1")
 _CLOSE: Final = (b"connection", b"close")
 _JSON: Final[Fields] = [(b"content-type", b"application/json")]
-
-
-class Limits(NamedTuple):
-    """Bounds on what clients may ask of the server; sizes in bytes, times in seconds."""
-
-    head_bytes: int = 1 << 16
-    head_seconds: float = 10.0
-    idle_seconds: float = 75.0
-    body_bytes: int = 64 << 20
-    all_bodies_bytes: int = 256 << 20
-    body_stall_seconds: float = 60.0
-    connections: int = 512
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -47,6 +35,9 @@ DEFAULT_LIMITS: Final = Limits()
 
 class ClientRequest:
     """A request with its body, and the ways to answer it.
+
+    ``peer`` is the client's address; ``added`` are fields that every answer to it gets, in place of
+    any of the same name.
 
     Answer it either by one :meth:`respond`, or by :meth:`start`, any number of :meth:`send`, and
     :meth:`finish`. One that is left unfinished has its connection closed, without the mark of the
@@ -57,10 +48,15 @@ class ClientRequest:
         self.method = head.method
         self.target = head.target
         self.headers = head.headers
-        self.body = b""
-        self.trailers: Fields = []
+        self.body = connection.body_of(head)
         self.client_gone = False
+        self.added: Fields = []
         self._connection = connection
+
+    @property
+    def peer(self) -> str:
+        """The client's address, without its port."""
+        return self._connection.peer
 
     @property
     def begun(self) -> bool:
@@ -73,7 +69,7 @@ class ClientRequest:
 
     async def start(self, status: int, reason: bytes, fields: Fields) -> None:
         """Send the head of the answer; without a length in *fields* the body goes in chunks."""
-        await self._connection.start(status, reason, fields)
+        await self._connection.start(status, reason, self._with_added(fields))
 
     async def send(self, data: bytes) -> None:
         """Send some of the body; returns when the client takes more."""
@@ -85,15 +81,19 @@ class ClientRequest:
 
     async def respond(self, status: int, fields: Fields, body: bytes) -> None:
         """Answer at once."""
-        await self._connection.respond(status, fields, body)
+        await self._connection.respond(status, self._with_added(fields), body)
 
     async def respond_error(
         self, status: int, code: str, message: str, fields: Fields | None = None
     ) -> None:
         """Answer with an error of our own, in OpenAI's form."""
-        await self._connection.respond(
-            status, [*_JSON, *(fields or [])], error_object(status, code, message)
-        )
+        await self.respond(status, [*_JSON, *(fields or [])], error_object(status, code, message))
+
+    def _with_added(self, fields: Fields) -> Fields:
+        if not self.added:
+            return fields
+        names = {name for name, _ in self.added if name != b"vary"}
+        return [*(field for field in fields if field[0].lower() not in names), *self.added]
 
 
 Handler: TypeAlias = Callable[[ClientRequest], Awaitable[None]]
@@ -128,9 +128,9 @@ class Connection:
 
     def __init__(self, server: Server, stream: trio.SocketStream) -> None:
         self._server = server
+        self.peer = str(stream.socket.getpeername()[0])
         self._stream = stream
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=server.limits.head_bytes)
-        self._unanswered = 0  # bytes that came while the watched request was worked on
         self._method = b""
         self._chunked = False
 
@@ -140,19 +140,27 @@ class Connection:
         """Handle requests until either side wants no more."""
         seconds = self._server.limits.head_seconds
         while (head := await self._next_head(seconds)) is not None:
-            request = ClientRequest(self, head)
             self._method = head.method
+            request = ClientRequest(self, head)
             try:
-                if not await self._read_body(request):
-                    return
                 await self._handle(request)
             finally:
-                self._server.body_bytes -= len(request.body)
+                request.body.let_go()
             if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
                 return
             self._h11.start_next_cycle()
-            self._unanswered = 0
             seconds = self._server.limits.idle_seconds
+
+    def body_of(self, head: h11.Request) -> RequestBody:
+        """The body that follows *head*."""
+
+        async def go_on() -> None:
+            await self.inform(h11.InformationalResponse(status_code=100, headers=[]))
+
+        async def receive() -> bytes:
+            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+
+        return RequestBody(self._server, self._h11, head, receive=receive, go_on=go_on)
 
     async def _next_head(self, seconds: float) -> h11.Request | None:
         """The head of the next request; None when there is to be none (then it was answered)."""
@@ -164,7 +172,7 @@ class Connection:
             try:
                 return await self._read_head(scope)
             except h11.RemoteProtocolError as error:
-                await self._refuse_malformed(error)
+                await self._refuse(malformed(error))
                 return None
             finally:
                 waiting.discard(scope)
@@ -187,83 +195,33 @@ class Connection:
                 self._server.waiting.discard(scope)
             self._h11.receive_data(await self._stream.receive_some(RECEIVE_BYTES))
 
-    async def _read_body(self, request: ClientRequest) -> bool:
-        """Read the body into *request*; False when it cannot be taken (then it was answered)."""
-        limits = self._server.limits
-        size = 0
-        try:
-            if _announced(request.headers) <= limits.body_bytes:
-                if self._h11.they_are_waiting_for_100_continue:
-                    await self.inform(h11.InformationalResponse(status_code=100, headers=[]))
-                size = await self._receive_body(request)
-            else:
-                size = limits.body_bytes + 1
-        except h11.RemoteProtocolError as error:
-            await self._refuse_malformed(error)
-            return False
-        except trio.TooSlowError:
-            await self.refuse(408, "bad_request", "cannot wait longer for the request's body")
-            return False
-        if size > limits.body_bytes:
-            bound = limits.body_bytes
-            message = f"cannot take the request: its body is larger than {bound} bytes"
-            await self.refuse(413, "bad_request", message)
-            return False
-        if self._server.body_bytes + size > limits.all_bodies_bytes:
-            message = "cannot hold more request bodies; try again"
-            request.body = b""
-            await self.refuse(429, "rate_limited", message, [RETRY])
-            return False
-        self._server.body_bytes += size
-        return True
-
-    async def _receive_body(self, request: ClientRequest) -> int:
-        """Its size in bytes; beyond the limit, the rest was not read."""
-        limits = self._server.limits
-        parts: list[bytes] = []
-        size = 0
-        with trio.fail_after(limits.body_stall_seconds) as patience:
-            while size <= limits.body_bytes:
-                event = self._h11.next_event()
-                if type(event) is h11.Data:
-                    parts.append(bytes(event.data))
-                    size += len(parts[-1])
-                elif type(event) is h11.EndOfMessage:
-                    request.body = b"".join(parts)
-                    request.trailers = list(event.headers.raw_items())
-                    break
-                else:
-                    self._h11.receive_data(await self._stream.receive_some(RECEIVE_BYTES))
-                    patience.deadline = trio.current_time() + limits.body_stall_seconds
-        return size
-
     async def _handle(self, request: ClientRequest) -> None:
         """Have the request answered while the client is watched."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, request, nursery.cancel_scope)
             try:
-                await self._server.handler(request)
+                await self._answer(request)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 request.client_gone = True
-            except Exception as error:  # noqa: BLE001 - one request's bug is not the others'
-                self._server.on_bug("http handler", error)
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await self.refuse(500, "internal_error", "cannot answer: a bug in geoos")
             nursery.cancel_scope.cancel()
 
-    async def _watch(self, request: ClientRequest, scope: trio.CancelScope) -> None:
-        """Cancel *scope* when the client hangs up; keep, within bounds, what it sends ahead."""
+    async def _answer(self, request: ClientRequest) -> None:
         try:
-            while self._unanswered < self._server.limits.head_bytes:
-                data = await self._stream.receive_some(RECEIVE_BYTES)
-                self._h11.receive_data(data)
-                if not data:
-                    break
-                self._unanswered += len(data)
-            else:
-                return
+            await self._server.handler(request)
+            await request.body.forget()
+        except RequestError as error:
+            await self._refuse(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+            raise
+        except Exception as error:  # noqa: BLE001 - one request's bug is not the others'
+            self._server.on_bug("http handler", error)
+            await self.refuse(500, "internal_error", "cannot answer: a bug in geoos")
+
+    async def _watch(self, request: ClientRequest, scope: trio.CancelScope) -> None:
+        """Cancel *scope* when the client hangs up, whatever of its bytes is still unread."""
+        await _hung_up(self._stream)
+        while request.body.reading:  # which finds out by itself, and can say what is missing
+            await trio.lowlevel.checkpoint()
         request.client_gone = True
         scope.cancel()
 
@@ -321,10 +279,8 @@ class Connection:
         body = error_object(status, code, message)
         await self.respond(status, [*_JSON, *fields, _CLOSE], body)
 
-    async def _refuse_malformed(self, error: h11.RemoteProtocolError) -> None:
-        await self.refuse(
-            error.error_status_hint, "bad_request", f"cannot read the request: {error}"
-        )
+    async def _refuse(self, error: RequestError) -> None:
+        await self.refuse(error.status, error.code, str(error), error.fields)
 
     async def linger(self) -> None:
         """Let an answer arrive before a close that would reset it (RFC 9112 §9.6).
@@ -345,6 +301,11 @@ class Connection:
                 taken += len(data)
 
 
-def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """The Content-Length, which h11 has verified; 0 without."""
-    return int(first(headers, b"content-length") or 0)
+async def _hung_up(stream: trio.SocketStream) -> None:
+    """Return when the peer has closed its side (epoll(7), EPOLLRDHUP).
+
+    Nothing is read for it, so a client that sends much ahead is held back by its own socket.
+    """
+    with select.epoll() as watched:
+        watched.register(stream.socket.fileno(), select.EPOLLRDHUP)
+        await trio.lowlevel.wait_readable(watched.fileno())

@@ -1,7 +1,7 @@
 """An HTTP/1.1 server on h11 and trio that knows nothing of models.
 
-A handler, such as :mod:`.proxy`'s, gets each request with its whole body and answers it; what
-happens on one connection is :mod:`.http_connection`.
+A handler, such as :mod:`.proxy`'s, gets each request and answers it; what happens on one connection
+is :mod:`.http_connection`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from functools import partial
 
 import trio
 
+from geoosd.bridge.adapters.http_body import RETRY, Limits
 from geoosd.bridge.adapters.http_connection import (
     DEFAULT_LIMITS,
-    RETRY,
     Connection,
     Handler,
-    Limits,
     OnBug,
 )
 
@@ -60,10 +59,10 @@ class HttpServer:
                 scope.cancel()
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        connection = Connection(self, stream)
         self.connections += 1
         try:
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+                connection = Connection(self, stream)
                 if self.connections <= self.limits.connections:
                     await connection.serve()
                 elif self.connections <= 2 * self.limits.connections:

@@ -1,57 +1,74 @@
 """What the proxy looks for in a request's body: ``model`` and ``n``, and nothing else.
 
-The body is read as JSON but only its top level; text, messages and tools are skipped over. A body
-that is no JSON object (a file upload, a compressed one, a mistake) names no model: the default
-upstream gets it as it is and says itself what is wrong with it.
+The body is searched as it comes (:mod:`..core.members`), only as far as it must be to find the
+model. One that is no JSON object (a file upload, a compressed one, a mistake) names no model: the
+default upstream gets it as it is and says itself what is wrong with it.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
+from geoosd.bridge.core.members import Member, MemberSearch, text_of
+
+HOLD_BYTES: Final = 256 << 10
+"""Bodies to this size are held whole; of a longer one, what comes before its model is known."""
+
+_MAX_CHOICES: Final = 128
+
 
 class Asked(NamedTuple):
-    """What a body asks for; ``model`` is None where it names none."""
+    """What a body asks for; ``model`` is None where it names none, ``at`` is where it stands."""
 
     model: str | None = None
     choices: int = 1
+    at: Member | None = None
 
 
-class _Body(msgspec.Struct):
-    model: Any = None
-    n: Any = None
+class ModelSearch:
+    """Reads a body piece by piece until it is known where it is to go."""
 
+    def __init__(self) -> None:
+        self._members = MemberSearch(("model", "n"))
+        self._size = 0
 
-_decoder = msgspec.json.Decoder(_Body)
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    def is_enough(self, piece: bytes) -> bool:
+        """Take the next piece; whether nothing more need be held to know the model."""
+        self._members.feed(piece)
+        self._size += len(piece)
+        known = self._members.over or "model" in self._members.found
+        return known and self._size >= HOLD_BYTES
 
-_MAX_CHOICES = 128
+    def asked(self) -> Asked:
+        """What was found."""
+        found = self._members.found
+        choices = _choices(found.get("n"))
+        at = found.get("model")
+        model = text_of(at.raw) if at is not None else None
+        return Asked(model, choices, at) if model else Asked(None, choices)
 
 
 def look_up(body: bytes) -> Asked:
     """The model and the number of choices that *body* asks for."""
-    if not body:
-        return Asked()
+    search = ModelSearch()
+    search.is_enough(body)
+    return search.asked()
+
+
+def with_model(begin: bytes, asked: Asked, model: str) -> bytes:
+    """The begin of a body, in which *asked* was found, with another ``model``; all other bytes
+    stay."""
+    if asked.at is None:
+        return begin
+    start, raw = asked.at
+    return begin[:start] + msgspec.json.encode(model) + begin[start + len(raw) :]
+
+
+def _choices(at: Member | None) -> int:
     try:
-        found = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Asked()
-    model = found.model if isinstance(found.model, str) and found.model else None
-    counts = isinstance(found.n, int) and 1 <= found.n <= _MAX_CHOICES
-    return Asked(model, int(found.n) if counts else 1)
-
-
-def with_model(body: bytes, model: str) -> bytes:
-    """*body*, which :func:`look_up` could read, with another ``model``.
-
-    The other values keep their bytes and their order; only white space between them is lost. A body
-    that turns out not to be JSON in UTF-8 stays as it is.
-    """
-    try:
-        fields: dict[str, Any] = dict(_object.decode(body))
+        count = msgspec.json.decode(at.raw, type=int) if at is not None else 1
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return body
-    fields["model"] = model
-    return msgspec.json.encode(fields)
+        return 1
+    return count if 1 <= count <= _MAX_CHOICES else 1

@@ -8,16 +8,18 @@ reaches that upstream as ``model``.
 
 Each piece of an answer is sent on before it is shown to the :class:`.tap.Tap`; the next one is read
 from the upstream when the client has taken it. A request is sent once to each upstream tried, and
-another is tried only if the one before refused the connection or broke it before any byte. Request
-bodies (up to 64 MiB) are held whole, for ``model`` and for that second try; answers never are.
+another is tried only if the one before refused the connection or broke it before any byte. Of a
+request's body as much is held as it takes to find ``model``, 256 KiB or so, for that second try
+too; the rest, up to 64 MiB, goes through piece by piece.
 
-Neighbours: :mod:`.http_server` (clients), :mod:`.http_client` (upstreams), :mod:`.forwarding` (what
-is changed on the way), :mod:`.model_field`, :mod:`.tap`.
+Neighbours: :mod:`.http_server` (clients), :mod:`.http_client` (upstreams), :mod:`.transfer` (bytes
+both ways), :mod:`.forwarding` (what is changed on the way), :mod:`.model_field`, :mod:`.tap`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -25,7 +27,7 @@ import h11
 import msgspec
 import trio
 
-from geoosd.bridge.adapters import http_fields, model_field
+from geoosd.bridge.adapters import http_fields
 from geoosd.bridge.adapters.forwarding import (
     SESSION,
     Directory,
@@ -35,11 +37,13 @@ from geoosd.bridge.adapters.forwarding import (
     response_fields,
     targets_for,
 )
+from geoosd.bridge.adapters.http_body import Limits, RequestError
 from geoosd.bridge.adapters.http_client import ConnectionPool, Origin, UpstreamConnection
-from geoosd.bridge.adapters.http_connection import DEFAULT_LIMITS, ClientRequest, Limits, OnBug
+from geoosd.bridge.adapters.http_connection import DEFAULT_LIMITS, ClientRequest, OnBug
 from geoosd.bridge.adapters.http_server import HttpServer
-from geoosd.bridge.adapters.model_field import Asked
+from geoosd.bridge.adapters.model_field import Asked, ModelSearch
 from geoosd.bridge.adapters.tap import Publish, Tap
+from geoosd.bridge.adapters.transfer import transfer
 from geoosd.bridge.core import dialects
 from geoosd.bridge.core.exchange import Exchange
 from geoosd.errors import UpstreamError
@@ -127,7 +131,9 @@ class Proxy:
         elif text.rstrip("/") == _MODELS or text.startswith(f"{_MODELS}/"):
             await self._answer_models(request, unquote(text[len(_MODELS) :].strip("/")))
         else:
-            asked = model_field.look_up(request.body)
+            search = ModelSearch()
+            await request.body.hold(search.is_enough)
+            asked = search.asked()
             if request.method == b"POST" and text.rstrip("/") in TAPPED:
                 await self._see(request, target, asked)
             else:
@@ -176,6 +182,9 @@ class Proxy:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             request.client_gone = True
             raise
+        except RequestError as error:
+            tap.finish(str(error))
+            raise
         finally:
             # Counts only where nothing has finished it yet.
             tap.finish("the client went away" if request.client_gone else "the bridge stopped")
@@ -200,10 +209,10 @@ class Proxy:
             if tried is None:
                 return
             failure = UpstreamError(tried.error.code, f"{target.id}: {tried.error}")
-            if not tried.refused:
-                break
-            if not tried.stale:
+            if tried.refused and not tried.stale:
                 self._directory.refused(target.id, str(tried.error))
+            if not tried.refused or not request.body.is_intact:
+                break
         if tap is not None:
             tap.finish(str(failure))
         if not request.begun:
@@ -223,12 +232,12 @@ class Proxy:
         session = tap.session if tap is not None else None
         connection: UpstreamConnection | None = None
         try:
+            # What cannot be sent twice does not go where it might have to be.
+            fresh = fresh or not request.body.ended
             connection = await self._pool.connect(Origin.of(target.url), fresh=fresh)
-            head, body = request_for(target, connection.origin, request, path, asked, session)
-            response = await connection.ask(
-                head, body, request.trailers, timeout=target.timeout, inform=request.inform
-            )
-            await self._relay(request, connection, response, target, tap)
+            head, begin = request_for(target, connection.origin, request, path, asked, session)
+            answer = partial(self._relay, request, connection, target, tap)
+            await transfer(request, connection, head, begin, timeout=target.timeout, answer=answer)
         except UpstreamError as error:
             unheard = connection is None or not connection.heard
             refused = unheard and error.code == "upstream_unavailable"
@@ -243,9 +252,9 @@ class Proxy:
         self,
         request: ClientRequest,
         connection: UpstreamConnection,
-        response: h11.Response,
         target: Target,
         tap: Tap | None,
+        response: h11.Response,
     ) -> None:
         """Send an answer back, each piece before the tap sees it and before the next is read."""
         fields = response_fields(response, target, tap.session if tap is not None else None)

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from geoosd.broadcaster.core.access import Doorkeeper
+from geoosd.wire.access import Doorkeeper
 
 SECURITY_HEADERS = (
     (

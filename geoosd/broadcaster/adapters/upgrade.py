@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import h11
 
 from geoosd.broadcaster.adapters.http import Refused, Request, failure
-from geoosd.broadcaster.core.access import Doorkeeper
+from geoosd.wire.access import Doorkeeper
 
 _KEY_BYTES = 16
 

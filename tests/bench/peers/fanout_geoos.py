@@ -15,8 +15,8 @@ from geoosd.broadcaster.adapters.fanout import Fanout
 from geoosd.broadcaster.adapters.http import Router
 from geoosd.broadcaster.adapters.port import Port
 from geoosd.broadcaster.adapters.websocket import Viewers
-from geoosd.broadcaster.core.access import Doorkeeper
 from geoosd.broadcaster.core.hub import Hub, Limits
+from geoosd.wire.access import Doorkeeper
 from geoosd.wire.messages import Hello, Message, TokenVisualizationUpdate
 
 

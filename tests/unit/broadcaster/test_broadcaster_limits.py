@@ -5,11 +5,11 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Request
 
 from geoosd.broadcaster.core import frames
-from geoosd.broadcaster.core.access import Doorkeeper
 from geoosd.broadcaster.core.allowance import Allowance, Pace
 from geoosd.broadcaster.core.census import Census, client_of
 from geoosd.broadcaster.core.subscription import Filter, Subscription
 from geoosd.broadcaster.core.viewer import Viewer
+from geoosd.wire.access import Doorkeeper
 
 
 def test_an_allowance_is_a_burst_and_then_a_rate():

@@ -2,7 +2,7 @@
 
 A page of a foreign site can make a browser connect to localhost; it cannot forge these headers
 (Fetch standard, "forbidden request-header names"). Host defends against DNS rebinding: a name that
-is not ours is refused even when it resolves to us.
+is not ours is refused even when it resolves to us. Used by the broadcaster and the bridge's proxy.
 """
 
 from __future__ import annotations
