@@ -272,6 +272,44 @@ async def test_many_failing_requests_make_few_looks(tmp_path, monkeypatch):
         assert len(first.posts) == 3  # then it was set aside
 
 
+@pytest.mark.parametrize("way", ["prompt", "proxy"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"my secret answer\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nmy secret answer\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: my secret answer\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: my secret answer\r\n\r\n",
+        ANSWERED + b"my secret answer\r\n",
+    ],
+)
+async def test_what_a_broken_server_says_stays_out_of_the_log(tmp_path, way, raw):
+    server = model_server("fake", begins_then(raw))
+    async with bridge(tmp_path, server) as runtime:
+        if way == "prompt":
+            assert (await ask(runtime))[-1]["payload"]["error"]
+        else:
+            with suppress(trio.BrokenResourceError):
+                assert b"secret" not in (await proxied(runtime)).body
+        await until(lambda: logged(runtime, "request ended"))
+        records, _position = runtime.logs.ring.newest(999, lambda record: True)
+        assert "secret" not in str(records)
+
+
+async def test_of_servers_that_were_found_the_one_that_fails_is_named(tmp_path, monkeypatch):
+    first, second = model_server("first", resets), model_server("second", streaming())
+    async with listening(first, second):
+        found = tuple(config.Upstream(each.id, each.url) for each in (first, second))
+        monkeypatch.setattr(config, "well_known", lambda engine: found)
+        async with running(tmp_path, settings()) as runtime:
+            for _ in range(3):
+                await proxied(runtime)
+            checks = (await get(runtime, "GetHealth"))["checks"]
+            check = next(each for each in checks if each["name"] == "upstream")
+            assert check["status"] == "warning"
+            assert check["summary"].startswith("upstream first at")
+
+
 # -- what is learnt --------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ here: a pooled connection is looked at before it is used, not after.
 from __future__ import annotations
 
 import math
+import re
 import select
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -217,7 +218,7 @@ class UpstreamConnection:
         try:
             event = self._h11.next_event()
         except h11.RemoteProtocolError as error:
-            raise self._broken(str(error)) from None
+            raise self._broken(_without_bytes(str(error))) from None
         if type(event) is h11.ConnectionClosed:
             raise self._broken("it hung up")
         return event
@@ -297,6 +298,11 @@ def _too_late(what: str, seconds: float) -> UpstreamError:
     return UpstreamError(
         "upstream_timeout", f"the upstream took too long: {what} for {seconds:g} s"
     )
+
+
+def _without_bytes(reason: str) -> str:
+    """h11's *reason* without the bytes that it quotes: they may be of an answer's text."""
+    return re.split(r":? *(?:bytearray\()?b['\"]|:? *\{!r\}", reason, maxsplit=1)[0]
 
 
 def _why(error: BaseException) -> str:

@@ -97,8 +97,11 @@ class UpstreamReport:
             return "warning", f"no upstream: {where}", NO_UPSTREAM_REMEDY
         if row.state == "loading":
             return "warning", f"{row.id}: model loading", "wait until the model is loaded"
-        if row.circuit != "closed":
-            return self._set_aside(row)
+        # Of several that are configured each has a check of its own.
+        candidates = [row] if self._checks else router.rows()
+        for each in candidates:
+            if each.state == "ready" and each.circuit != "closed":
+                return self._set_aside(each)
         return "healthy", f"{row.id} at {row.url} is ready", None
 
     def _one(self, upstream: str) -> Finding:
@@ -122,8 +125,7 @@ class UpstreamReport:
             "warning",
             f"upstream {row.id} at {row.url} says that it is ready but refuses requests or breaks "
             f"them off before any byte; {self._circuit(row)}",
-            f"look at that server's own log and restart it; see: geoosctl logs --unit bridge, "
-            f"for {row.id}",
+            "look at that server's own log, and restart it",
         )
 
     def _circuit(self, row: Upstream) -> str:
