@@ -4,9 +4,12 @@ import json
 
 import pytest
 import trio
+from scripted_upstream import ScriptedUpstream, listening
 
+from geoosd import config
 from geoosd.bridge.adapters import tokenize as tokenize_module
 from geoosd.bridge.adapters.tokenize import MAX_MODELS, PATIENCE, REST_SECONDS, Tokenizing
+from geoosd.bridge.adapters.upstream import UpstreamClient
 from geoosd.errors import UpstreamError
 from geoosd.wire.messages import SessionEnded, SessionStarted, TokenVisualizationUpdate
 
@@ -184,3 +187,23 @@ async def test_before_and_after_it_runs_messages_pass_as_they_are(autojump_clock
     rig.say("c", session="t")
     rig.say("d", session="v")
     assert rig.ids == [("a", None), ("b", None), ("c", None), ("d", None)]
+
+
+async def test_a_connection_that_was_closed_while_idle_is_no_failure():
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    scripts = [answer, b"", answer, b""]
+
+    async def script(stream, seen):
+        said = scripts.pop(0)
+        await (stream.send_all(said) if said else stream.aclose())
+
+    upstream = ScriptedUpstream(script)
+    async with listening(upstream):
+        client = UpstreamClient(config.Upstream("u", upstream.url))
+        assert await client.post("/tokenize", b"[]") == (200, b"{}")
+        assert await client.post("/tokenize", b"[]") == (200, b"{}")
+        assert (upstream.connections, len(upstream.posts)) == (2, 3)
+        await client.aclose()
+        with pytest.raises(UpstreamError):
+            await client.post("/tokenize", b"[]")
+        assert len(upstream.posts) == 4

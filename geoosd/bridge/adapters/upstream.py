@@ -140,9 +140,21 @@ class UpstreamClient:
         return question.read_props(body) if native else question.read_version(body)
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """POST JSON, once; status and body. Raises :class:`UpstreamError`."""
+        """POST JSON that does no harm twice; status and body. Raises :class:`UpstreamError`."""
         fields = {b"Content-Type": b"application/json", b"Content-Length": b"%d" % len(body)}
         connection = await self._pool.connect(self._origin)
+        try:
+            return await self._post_on(connection, path, body, fields)
+        except UpstreamError:
+            # A connection that had been idle may have been closed in this moment.
+            if connection.heard or not connection.reused:
+                raise
+        connection = await self._pool.connect(self._origin, fresh=True)
+        return await self._post_on(connection, path, body, fields)
+
+    async def _post_on(
+        self, connection: UpstreamConnection, path: str, body: bytes, fields: dict[bytes, bytes]
+    ) -> tuple[int, bytes]:
         try:
             response = await connection.ask(self._request(b"POST", path, fields), body)
             return response.status_code, await _body(connection, _MAX_PROBE_BODY)
