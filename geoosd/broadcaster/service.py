@@ -16,6 +16,7 @@ from geoosd.broadcaster.adapters.api import Api, Own
 from geoosd.broadcaster.adapters.fanout import Fanout
 from geoosd.broadcaster.adapters.feed import Feed
 from geoosd.broadcaster.adapters.http import Admission, Router
+from geoosd.broadcaster.adapters.mjpeg import Mjpeg
 from geoosd.broadcaster.adapters.port import Port
 from geoosd.broadcaster.adapters.static import load_page
 from geoosd.broadcaster.adapters.websocket import Viewers
@@ -57,9 +58,12 @@ class Broadcaster:
             runtime.paths.socket("feed.sock"),
             self.fanout,
             restarted=self._restarted,
+            show=self._show,
             now=runtime.now,
             log=runtime.log,
         )
+        self.mjpeg = Mjpeg(self._wants_changed)
+        self.hub.wants_changed = self._wants_changed
         self.viewers = Viewers(
             self.fanout,
             self.feed.snapshot,
@@ -99,7 +103,7 @@ class Broadcaster:
         self._addresses = [_url(listener) for listener in listeners]
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._serve_api(Api(self._runtime.paths, page, self._own(), nursery))
+            self._serve_api(Api(self._runtime.paths, page, self._own(), self.mjpeg, nursery))
             await nursery.start(self.fanout.run)
             nursery.start_soon(self.feed.run)
             with trio.move_on_after(FILL_SECONDS):
@@ -146,6 +150,13 @@ class Broadcaster:
     @staticmethod
     def _door(config: Config) -> Doorkeeper:
         return Doorkeeper.of(config.broadcaster_listen.host, config.broadcaster.origins)
+
+    def _wants_changed(self) -> None:
+        self.feed.want_pictures(self.hub.wants_pictures or self.mjpeg.clients > 0)
+
+    def _show(self, picture: bytes) -> None:
+        self.hub.show(picture)
+        self.mjpeg.show(picture)
 
     def _restarted(self, hello: Hello) -> None:
         """The compositor counts from a new epoch: everybody starts again from its scene."""
@@ -256,6 +267,7 @@ class _Insight(Collector):
         hub, fanout, feed, port = service.hub, service.fanout, service.feed, service.port
         counters = {
             "broadcast_messages": ("Messages taken from the feed", feed.messages),
+            "broadcast_pictures": ("Pictures taken from the feed", feed.pictures),
             "broadcast_sends": ("send() calls to viewers", fanout.sends),
             "broadcast_bytes": ("Bytes sent to viewers", fanout.bytes),
             "broadcast_dropped": ("Messages that viewers missed, announced by gaps", hub.dropped),

@@ -5,7 +5,7 @@ import socket
 import trio
 
 from geoosd.wire import framing, messages
-from geoosd.wire.messages import After, FeedRequest, Gap, Hello, Snapshot, SnapshotRequest
+from geoosd.wire.messages import After, Demand, FeedRequest, Gap, Hello, Snapshot, SnapshotRequest
 
 
 class FakeFeed:
@@ -18,6 +18,7 @@ class FakeFeed:
         self.held = []
         self.requests = []
         self.snapshots = True
+        self.demand = Demand()
         self._streams = {}
 
     async def serve(self, task_status=trio.TASK_STATUS_IGNORED):
@@ -47,6 +48,11 @@ class FakeFeed:
             for stream in list(self._streams):
                 await self._send(stream, data)
 
+    async def show(self, picture):
+        """Send a picture to whoever reads the feed."""
+        for stream in list(self._streams):
+            await stream.send_all(framing.encode_feed_frame(framing.KIND_PICTURE, picture))
+
     async def _send(self, stream, data):
         await stream.send_all(framing.encode_feed_frame(framing.KIND_JSON, data))
 
@@ -70,6 +76,9 @@ class FakeFeed:
             if self.snapshots:
                 scene = Snapshot(self.seq, [], [], "")
                 await self._send(stream, messages.encode(scene, 1.0))
+            return
+        if isinstance(payload, Demand):
+            self.demand = payload
             return
         assert isinstance(payload, FeedRequest)
         self.requests.append(payload.from_)

@@ -36,6 +36,7 @@ def client(stand):
 async def test_the_page_and_its_headers(tmp_path):
     async with standing(tmp_path) as stand, client(stand) as http:
         page = {path for path in stand.service.port.router._routes if path.endswith(".js")}
+        http.headers["accept-encoding"] = "identity"
         for path in [*page][:3]:
             answer = await http.get(path)
             assert answer.headers["content-type"].startswith("text/javascript")
@@ -84,6 +85,32 @@ async def test_recorded_sessions(tmp_path):
         assert (await http.get("/api/sessions?limit=x")).status_code == 400
         assert (await http.post("/api/sessions/a-b_1")).status_code == 405
         nursery.cancel_scope.cancel()
+
+
+async def test_the_page_is_compressed_once_for_who_takes_it(tmp_path):
+    async with standing(tmp_path) as stand, client(stand) as http:
+        plain = await http.get("/style.css", headers={"accept-encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        assert plain.headers["vary"] == "accept-encoding"
+        for accepted in ("gzip", "br, GZIP;q=0.5", "*", "deflate, *;q=0.1"):
+            small = await http.get("/style.css", headers={"accept-encoding": accepted})
+            assert small.headers["content-encoding"] == "gzip"
+            assert small.content == plain.content
+            assert int(small.headers["content-length"]) < 0.5 * len(plain.content)
+            assert small.headers["etag"] != plain.headers["etag"]
+            known = {
+                "accept-encoding": accepted,
+                "if-none-match": f'"x", W/{small.headers["etag"]}',
+            }
+            again = await http.get("/style.css", headers=known)
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == small.headers["etag"]
+        for refused in ("", "br", "gzip;q=0", "*;q=0.0", "gzip;q=0, *"):
+            answer = await http.get("/style.css", headers={"accept-encoding": refused})
+            assert "content-encoding" not in answer.headers
+        head = await http.head("/style.css", headers={"accept-encoding": "gzip"})
+        assert head.headers["content-length"] == small.headers["content-length"]
+        assert head.content == b""
 
 
 async def test_refusals(tmp_path):

@@ -12,9 +12,11 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from geoosd.broadcaster.adapters.http import Request, Response, Route, as_json, failure
+from geoosd.broadcaster.adapters.http import Request, Response, Route, Streamed, as_json, failure
+from geoosd.broadcaster.adapters.mjpeg import Mjpeg
 from geoosd.broadcaster.adapters.recorded import Recorded
 from geoosd.broadcaster.adapters.static import File
+from geoosd.broadcaster.core.pictures import MEDIA_TYPE
 from geoosd.config import Paths
 from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
@@ -52,6 +54,12 @@ class PictureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=T
     view: Annotated[str, Meta(max_length=256)] | None = None
 
 
+class StreamRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The query of ``/stream.mjpg``; *fps* pictures a second at most."""
+
+    fps: Annotated[float, Meta(ge=0.1, le=60)] = 30.0
+
+
 @dataclass(frozen=True)
 class Own:
     """What the broadcaster can say without the others."""
@@ -64,11 +72,17 @@ class Api:
     """The handlers. Prompts run on in *nursery* after they were answered."""
 
     def __init__(
-        self, paths: Paths, page: Mapping[str, File], own: Own, nursery: trio.Nursery
+        self,
+        paths: Paths,
+        page: Mapping[str, File],
+        own: Own,
+        mjpeg: Mjpeg,
+        nursery: trio.Nursery,
     ) -> None:
         self._paths = paths
         self._page = page
         self._own = own
+        self._mjpeg = mjpeg
         self._nursery = nursery
         self.prompts = 0
 
@@ -80,6 +94,7 @@ class Api:
             Route("GET", "/metrics", "read", self._metrics),
             Route("GET", "/snapshot.png", "read", self._png),
             Route("GET", "/snapshot.jpg", "read", self._jpeg),
+            Route("GET", "/stream.mjpg", "read", self._mjpeg_stream),
             Route("GET", "/api/status", "read", self._status),
             Route("GET", "/api/themes", "read", self._themes),
             Route("POST", "/api/prompt", "change", self._prompt),
@@ -88,14 +103,15 @@ class Api:
 
     async def _file(self, request: Request) -> Response:
         file = self._page[request.path]
-        headers = (("etag", file.etag), ("cache-control", "no-cache"))
+        form, encoding = file.form(request.headers.get("accept-encoding", ""))
+        headers = (("etag", form.etag), ("cache-control", "no-cache"), *encoding)
         known = {
             tag.strip().removeprefix("W/")
             for tag in request.headers.get("if-none-match", "").split(",")
         }
-        if file.etag in known or "*" in known:
+        if form.etag in known or "*" in known:
             return Response(304, headers=headers)
-        return Response(200, file.body, file.media_type, headers)
+        return Response(200, form.body, file.media_type, headers)
 
     async def _healthz(self, _request: Request) -> Response:
         """200 while healthy or warning; of this daemon alone when control does not answer."""
@@ -142,6 +158,13 @@ class Api:
         return Response(
             200, base64.b64decode(picture["image"]), str(picture["media_type"]), (_NO_STORE,)
         )
+
+    async def _mjpeg_stream(self, request: Request) -> Response | Streamed:
+        try:
+            wanted = msgspec.convert(dict(parse_qsl(request.query)), StreamRequest, strict=False)
+        except ValueError as error:
+            return failure(400, "bad_request", f"cannot stream this: {error}")
+        return Streamed(self._mjpeg.parts(wanted.fps), MEDIA_TYPE)
 
     async def _prompt(self, request: Request) -> Response:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -14,7 +14,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from geoosd.broadcaster.adapters.fanout import Fanout
-from geoosd.broadcaster.core import frames
+from geoosd.broadcaster.core import frames, pictures
 from geoosd.broadcaster.core.hub import Hub, Scene
 from geoosd.errors import MessageError
 from geoosd.runtime.link import Link
@@ -29,6 +29,7 @@ from geoosd.wire.framing import (
 )
 from geoosd.wire.messages import (
     After,
+    Demand,
     Error,
     FeedRequest,
     Gap,
@@ -46,11 +47,15 @@ _CACHE_SECONDS = 0.016
 Restarted = Callable[[Hello], None]
 
 
+def _look_away(_picture: bytes) -> None:
+    """What becomes of pictures that nobody wants."""
+
+
 class Feed:
     """Keeps the link to the compositor and the hub's rings filled.
 
     ``filled`` is set once the ring holds what the compositor held when we came. *restarted* is
-    called with the Hello of each new epoch, before any message of it.
+    called with the Hello of each new epoch, before any message of it, *show* with each picture.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Feed:
         fanout: Fanout,
         *,
         restarted: Restarted,
+        show: Callable[[bytes], None] = _look_away,
         now: Callable[[], float],
         log: FilteringBoundLogger,
     ) -> None:
@@ -71,6 +77,9 @@ class Feed:
         self._fanout = fanout
         self._hub: Hub = fanout.hub
         self._restarted = restarted
+        self._show = show
+        self._demand = Demand()
+        self._demand_changed = trio.Event()
         self._now = now
         self._log = log
         self._stream: trio.SocketStream | None = None
@@ -81,8 +90,19 @@ class Feed:
         self._scene: tuple[float, Scene] | None = None
 
     async def run(self) -> None:
-        """Read the feed for ever."""
-        await self.link.run()
+        """Read the feed for ever, and say upstream what is wanted of it."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.link.run)
+            while True:
+                await self._demand_changed.wait()
+                self._demand_changed = trio.Event()
+                await self._send(self._demand)
+
+    def want_pictures(self, wanted: bool) -> None:
+        """Have the compositor send pictures, or not."""
+        if wanted != self._demand.frames:
+            self._demand = Demand(frames=wanted)
+            self._demand_changed.set()
 
     async def snapshot(self) -> Scene | None:
         """The scene as of now; None when the compositor does not answer in time."""
@@ -135,12 +155,15 @@ class Feed:
         decoder = FrameDecoder(MAX_FEED_FRAME)
         try:
             await self._send(request)
+            if self._demand.frames:
+                await self._send(self._demand)
             while chunk := await stream.receive_some(_RECEIVE_BYTES):
-                before = self.messages
+                before, pictures_before = self.messages, self.pictures
                 for frame in decoder.receive(chunk):
                     self._take(frame)
                 if self.messages != before:
                     self.rate.add(self.messages - before, trio.current_time())
+                if (self.messages, self.pictures) != (before, pictures_before):
                     self._fanout.published()
         finally:
             self._stream = None
@@ -153,7 +176,9 @@ class Feed:
         try:
             kind, data = split_feed_frame(frame)
             if kind != KIND_JSON:
+                pictures.header_of(data)
                 self.pictures += 1
+                self._show(data)
                 return
             message = messages.decode(data, self._now())
         except MessageError as error:

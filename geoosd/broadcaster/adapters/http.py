@@ -6,7 +6,7 @@ The bytes are read and written by :mod:`.port`; what is served stands in the rou
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias
 
@@ -63,7 +63,15 @@ class Response:
     headers: tuple[tuple[str, str], ...] = field(default=())
 
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+@dataclass(frozen=True)
+class Streamed:
+    """An answer that has no end; it lasts until the client leaves."""
+
+    parts: AsyncGenerator[bytes, None]
+    media_type: str
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response | Streamed]]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from geoosd.broadcaster.adapters.http import (
     Request,
     Response,
     Router,
+    Streamed,
     failure,
 )
 from geoosd.broadcaster.adapters.upgrade import Upgrade, UpgradeHandler, check_upgrade, is_upgrade
@@ -176,6 +177,7 @@ class _Connection:
         """Answer one request; False when the connection is to be closed."""
         self._port.requests += 1
         close = False
+        response: Response | Streamed
         try:
             request = _as_request(head)
             route, request = self._port.router.find(request)
@@ -183,6 +185,9 @@ class _Connection:
             response = await route.handler(request.with_body(body))
         except Refused as refused:
             response, close = refused.response, refused.close
+        if isinstance(response, Streamed):
+            await self._respond_for_ever(response, head_only=head.method == b"HEAD")
+            return False
         await self._respond(response, head_only=head.method == b"HEAD")
         if close or self._http.our_state is h11.MUST_CLOSE:
             await self._linger()
@@ -231,6 +236,37 @@ class _Connection:
         out += self._http.send(h11.EndOfMessage()) or b""
         with trio.fail_after(SEND_SECONDS):
             await self._stream.send_all(out)
+
+    async def _respond_for_ever(self, response: Streamed, *, head_only: bool) -> None:
+        """The parts of *response* as they come, until the client leaves or takes none."""
+        headers = [
+            ("content-type", response.media_type),
+            ("cache-control", "no-store"),
+            ("connection", "close"),
+            *SECURITY_HEADERS,
+        ]
+        await self._send_part(h11.Response(status_code=200, headers=headers))
+        if head_only:
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._until_they_leave, nursery.cancel_scope)
+            async with contextlib.aclosing(response.parts) as parts:
+                async for part in parts:
+                    await self._send_part(h11.Data(data=part))
+            nursery.cancel_scope.cancel()
+        await self._send_part(h11.EndOfMessage())
+
+    async def _send_part(self, event: h11.Event) -> None:
+        with trio.fail_after(SEND_SECONDS):
+            for chunk in self._http.send_with_data_passthrough(event) or ():
+                await self._stream.send_all(chunk)
+
+    async def _until_they_leave(self, scope: trio.CancelScope) -> None:
+        """A client of an endless answer has nothing more to say; its end is ours."""
+        with contextlib.suppress(*_ERRORS):
+            while await self._stream.receive_some(_RECEIVE_BYTES):
+                pass
+        scope.cancel()
 
     async def _refuse_bad_http(self, error: h11.RemoteProtocolError) -> None:
         self._port.errors += 1

@@ -18,7 +18,8 @@ from itertools import count
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from geoosd.broadcaster.adapters.fanout import CLOSE_SECONDS, Fanout, FanoutStream
+from geoosd.broadcaster.adapters.fanout import Fanout
+from geoosd.broadcaster.adapters.stream import CLOSE_SECONDS, FanoutStream
 from geoosd.broadcaster.adapters.upgrade import Upgrade
 from geoosd.broadcaster.core import frames, subscription
 from geoosd.broadcaster.core.allowance import Allowance, Pace

@@ -15,10 +15,12 @@ take them is closed with 4000.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from geoosd.broadcaster.core import frames
 from geoosd.broadcaster.core.lane import BATCH_BYTES, Lane
+from geoosd.broadcaster.core.pictures import Still
 from geoosd.broadcaster.core.ring import Batch, Entry, Ring
 from geoosd.broadcaster.core.subscription import Filter, Subscription
 from geoosd.broadcaster.core.viewer import MAX_CONTROL_BYTES, Viewer
@@ -71,7 +73,11 @@ class Group:
 
 
 class Hub:
-    """The ring of everything, the groups' filtered rings, and all viewers."""
+    """The ring of everything, the groups' filtered rings, and all viewers.
+
+    ``still`` is the newest picture, number 0 before the first. ``wants_changed`` is called when
+    ``wants_pictures`` has: whether any viewer takes them.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -84,6 +90,9 @@ class Hub:
         self.dropped = 0
         self.gaps = 0
         self.stalled = 0
+        self.still = Still(0, b"")
+        self.wants_pictures = False
+        self.wants_changed: Callable[[], None] = _nobody_asks
         self._models: dict[str, str] = {}
 
     # -- the feed ----------------------------------------------------------------------------------
@@ -106,6 +115,7 @@ class Hub:
         self.seq = lost_through
         self.ring = self._new_ring(lost_through)
         self.groups.clear()
+        self._look_who_wants()
         self._models.clear()
         return [viewer for viewer in waiting if not viewer.closing]
 
@@ -132,6 +142,10 @@ class Hub:
             if group.filter.takes(entry.channel, entry.model):
                 group.ring.append(entry)
         return True
+
+    def show(self, picture: bytes) -> None:
+        """*picture* is the newest: in place of the one before it, for whoever has not had that."""
+        self.still = Still(self.still.number + 1, frames.binary_frame(picture))
 
     def _model_of(self, payload: Payload) -> str | None:
         session: str | None = getattr(payload, "session", None)
@@ -252,8 +266,7 @@ class Hub:
         viewer.handed = None
         return self._next_of_ring(viewer, viewer.lane) if viewer.lane is not None else None
 
-    @staticmethod
-    def _next_of_ring(viewer: Viewer, lane: Lane[Viewer]) -> bytes | None:
+    def _next_of_ring(self, viewer: Viewer, lane: Lane[Viewer]) -> bytes | None:
         target = lane.target
         if viewer.cursor < target:
             batch = lane.ring.batch(viewer.cursor, target, BATCH_BYTES)
@@ -262,6 +275,9 @@ class Hub:
         if viewer.cursor > target:
             lane.ahead[viewer] = None
             return None
+        if lane.pictures and viewer.seen != self.still.number:
+            viewer.handed = self.still
+            return self.still.frame
         if not lane.live and not lane.due:
             lane.go_to_end()
         lane.live[viewer] = None
@@ -273,6 +289,8 @@ class Hub:
         viewer.handed = None
         if isinstance(handed, Batch):
             self._took_of_batch(viewer, handed, sent)
+        elif isinstance(handed, Still):
+            self._took_of_picture(viewer, handed, sent)
         elif isinstance(handed, memoryview):
             viewer.rest = handed[sent:] if sent < len(handed) else None
         elif handed is not None and sent:
@@ -287,6 +305,18 @@ class Hub:
         viewer.lane.remove(viewer)
         viewer.cursor, viewer.after = batch.start, batch.after
         self._took_of_batch(viewer, batch, sent)
+
+    def took_picture(self, viewer: Viewer, still: Still, sent: int) -> None:
+        """A viewer in step took *sent* bytes of the picture: behind now, unless that was all."""
+        if sent < len(still.frame):
+            self._step_out(viewer)
+        self._took_of_picture(viewer, still, sent)
+
+    @staticmethod
+    def _took_of_picture(viewer: Viewer, still: Still, sent: int) -> None:
+        if sent:
+            viewer.seen = still.number
+            viewer.rest = memoryview(still.frame)[sent:] if sent < len(still.frame) else None
 
     def mend_overflow(self, lane: Lane[Viewer]) -> None:
         """The ring has lost what *lane* has not sent: all its viewers are behind now, and stray."""
@@ -350,6 +380,7 @@ class Hub:
             if filter_.takes(entry.channel, entry.model):
                 ring.append(entry)
         group = self.groups[filter_] = Group(filter_, ring)
+        self._look_who_wants()
         return group
 
     def _enter(self, viewer: Viewer, after: int) -> None:
@@ -366,7 +397,7 @@ class Hub:
             return
         tick = viewer.subscription.tick
         if tick not in group.lanes:
-            group.lanes[tick] = Lane(ring, tick)
+            group.lanes[tick] = Lane(ring, tick, pictures="frames" in group.filter.channels)
         group.members += 1
         viewer.lane = group.lanes[tick]
         viewer.after = after
@@ -401,3 +432,14 @@ class Hub:
         """Forget a group that nobody is in."""
         if not group.members:
             self.groups.pop(group.filter, None)
+            self._look_who_wants()
+
+    def _look_who_wants(self) -> None:
+        wants = any("frames" in filter_.channels for filter_ in self.groups)
+        if wants != self.wants_pictures:
+            self.wants_pictures = wants
+            self.wants_changed()
+
+
+def _nobody_asks() -> None:
+    """What is called when nobody wants to know."""

@@ -23,15 +23,30 @@ class Lane(Generic[V]):
     """``live`` viewers are in step, ``due`` ones await the current ``batch``.
 
     ``ahead`` are those who had a Snapshot that is newer than ``position``: they wait until the lane
-    has come by. ``after`` is the seq of the last message before ``position``. The dictionaries
-    serve as ordered sets.
+    has come by. ``after`` is the seq of the last message before ``position``. ``pictures``: they
+    get pictures too, of which number ``shown`` was the last. The dictionaries serve as ordered
+    sets.
     """
 
-    __slots__ = ("after", "ahead", "batch", "due", "live", "position", "ring", "strays", "tick")
+    __slots__ = (
+        "after",
+        "ahead",
+        "batch",
+        "due",
+        "live",
+        "pictures",
+        "position",
+        "ring",
+        "shown",
+        "strays",
+        "tick",
+    )
 
-    def __init__(self, ring: Ring, tick: Tick) -> None:
+    def __init__(self, ring: Ring, tick: Tick, *, pictures: bool = False) -> None:
         self.ring = ring
         self.tick = tick
+        self.pictures = pictures
+        self.shown = 0
         self.position = ring.end
         self.after = ring.newest_seq
         self.live: dict[V, None] = {}

@@ -10,14 +10,17 @@ from collections import deque
 from typing import Final
 
 from geoosd.broadcaster.core.lane import Lane
+from geoosd.broadcaster.core.pictures import Still
 from geoosd.broadcaster.core.ring import Batch
 from geoosd.broadcaster.core.subscription import Subscription
 
 MAX_CONTROL_BYTES: Final = 4 << 20
 """Control bytes that may wait for one viewer: a few snapshots. Beyond it the viewer is stalled."""
 
-Handed = Batch | bytes | memoryview
-"""What :meth:`Hub.next_bytes` handed out: part of the ring, control bytes, or a frame's rest."""
+Handed = Batch | Still | bytes | memoryview
+"""What :meth:`Hub.next_bytes` handed out: part of the ring, a picture, control bytes, or a frame's
+rest.
+"""
 
 
 class Viewer:
@@ -26,7 +29,8 @@ class Viewer:
     ``lane`` None: not let in yet, or closing. ``cursor`` counts only while the viewer is behind: in
     step with its lane it stands where the lane does (:attr:`position`). ``after`` is the seq of the
     last message it was given. ``owed`` is the position up to which it was promised everything when
-    it resumed: that backlog is no lag. ``rate`` is messages a second between the last two marks.
+    it resumed: that backlog is no lag. ``seen`` is the number of its last picture, ``rate`` the
+    messages a second between the last two marks.
     """
 
     __slots__ = (
@@ -47,6 +51,7 @@ class Viewer:
         "owed",
         "rate",
         "rest",
+        "seen",
         "sent_before",
         "since",
         "start",
@@ -62,6 +67,7 @@ class Viewer:
         self.cursor = 0
         self.after = 0
         self.owed = 0
+        self.seen = 0
         self.rest: memoryview | None = None
         self.control: deque[bytes] = deque()
         self.control_bytes = 0

@@ -1,0 +1,119 @@
+"""Pictures: read as they come, framed once, and only the newest for who is slow."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_broadcaster_hub import ALL, TOKEN, drain, joined, made, say
+
+from geoosd.broadcaster.core import frames, pictures
+from geoosd.broadcaster.core.subscription import Filter, Subscription
+from geoosd.errors import MessageError
+from geoosd.wire.messages import Hello
+
+FRAMES = Subscription(Filter(frozenset({"frames", "tokens"})), 0)
+
+
+def picture(seq=1, size=100, width=64, height=32):
+    return struct.pack("<BBHHHQ", 1, 1, width, height, 0, seq) + b"\xff\xd8" + b"j" * size
+
+
+def test_a_header_is_read():
+    assert pictures.header_of(picture(7)) == (1, 1, 64, 32, 0, 7)
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", b"a" * 16, picture(width=0), picture(height=0), picture().replace(b"\xff", b"x")]
+)
+def test_what_is_no_picture_is_refused(bad):
+    with pytest.raises(MessageError, match="cannot take a picture"):
+        pictures.header_of(bad)
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_a_picture_or_refused(data):
+    try:
+        header = pictures.header_of(data)
+    except MessageError:
+        return
+    assert header.width
+    assert header.height
+
+
+def test_a_part_ends_with_the_boundary():
+    jpeg = picture()[16:]
+    head, _, rest = pictures.part_of(picture()).partition(b"\r\n\r\n")
+    assert head == b"Content-Type: image/jpeg\r\nContent-Length: %d" % len(jpeg)
+    assert rest == jpeg + b"\r\n--geoos\r\n"
+
+
+def test_who_asks_for_frames_gets_the_newest_and_others_none():
+    hub = made()
+    hub.show(picture(1))
+    hub.show(picture(2))
+    watcher, other = joined(hub, FRAMES), joined(hub)
+    assert drain(hub, watcher).endswith(frames.binary_frame(picture(2)))
+    assert picture(2) not in drain(hub, other)
+    assert drain(hub, watcher) == b""
+    assert watcher in watcher.lane.live
+
+
+def test_a_slow_viewer_finishes_its_frame_and_gets_the_newest_then():
+    hub = made()
+    watcher = joined(hub, FRAMES)
+    drain(hub, watcher)
+    hub.show(picture(1))
+    first = hub.still
+    hub.took_picture(watcher, first, 10)
+    assert watcher not in watcher.lane.live
+    hub.show(picture(2))
+    hub.show(picture(3))
+    say(hub, TOKEN, 1)
+    got = drain(hub, watcher)
+    rest = first.frame[10:]
+    assert got.startswith(rest + b"\x81")
+    assert got.endswith(frames.binary_frame(picture(3)))
+    assert frames.binary_frame(picture(2)) not in got
+    assert watcher in watcher.lane.live
+
+
+def test_a_picture_not_begun_is_not_had():
+    hub = made()
+    watcher = joined(hub, FRAMES)
+    drain(hub, watcher)
+    hub.show(picture(1))
+    hub.took_picture(watcher, hub.still, 0)
+    assert watcher.rest is None
+    data = hub.next_bytes(watcher, 0.0)
+    hub.took(watcher, 0)
+    assert hub.next_bytes(watcher, 0.0) == data
+    hub.took(watcher, 4)
+    assert bytes(hub.next_bytes(watcher, 0.0)) == data[4:]
+    hub.took(watcher, len(data) - 4)
+    assert hub.next_bytes(watcher, 0.0) is None
+
+
+def test_all_of_a_picture_leaves_a_viewer_in_step():
+    hub = made()
+    watcher = joined(hub, FRAMES)
+    drain(hub, watcher)
+    hub.show(picture(1))
+    hub.took_picture(watcher, hub.still, len(hub.still.frame))
+    assert watcher in watcher.lane.live
+    assert watcher.rest is None
+
+
+def test_somebody_upstream_is_told_when_pictures_are_wanted():
+    hub = made()
+    told = []
+    hub.wants_changed = lambda: told.append(hub.wants_pictures)
+    joined(hub)
+    one, two = joined(hub, FRAMES), joined(hub, FRAMES)
+    hub.leave(one)
+    assert told == [True]
+    hub.subscribe(two, ALL, 0.0)
+    assert told == [True, False]
+    joined(hub, FRAMES)
+    hub.restart(Hello("e2", 0), 0.0)
+    assert told == [True, False, True, False]
