@@ -23,7 +23,7 @@ from geoosd.wire.messages import Theme, TokenVisualizationUpdate
 
 NAME = "compositor"
 _THEME = Path(__file__).parents[2] / "etc" / "themes" / "aurora.json"
-_CASES = {512: (17,), 1024: (0, 1, 17, 170, 1000), 2048: (17,)}
+_CASES = dict.fromkeys((512, 1024, 2048, 4096), (0, 1, 17, 170, 1000))
 _TARGETS = {(1024, 0): 0.2, (1024, 1): 5.0}
 _VOCABULARY = 262_144
 _COPIED = 256 << 20

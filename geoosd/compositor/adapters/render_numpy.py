@@ -1,10 +1,10 @@
 """The NumPy renderer: a frame plan to pixels, in integers.
 
-``pixel = lut[tint, min(F·sF + G·sG, 4095)]``: F is energy in 1/65536 units at full resolution with
-small splats, G at a quarter of it with wide ones, so there is no blur pass; tone, theme and tint
-live in the table. Sums of integers do not depend on their order, so another backend that follows
-the same arithmetic gives the same pixels. Only live tiles are composed. Blocks; call it in a
-worker thread.
+``pixel = lut[tint, min((F >> 6) + G, 4095)]``: F is energy at full resolution with small splats; G
+comes of two coarse fields with wide ones, a quarter and a sixteenth of the resolution, enlarged
+linearly, so there is no blur pass; tone, theme and tint live in the table. Discs are painted by
+:mod:`..core.brush`. Everything is integer arithmetic, so another backend that follows it gives the
+same pixels. Only live tiles are composed. Blocks; call it in a worker thread.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from geoosd.compositor.core.brush import ONE, Energy, disc, paint
 from geoosd.compositor.core.frame import FramePlan, Points, Stroke
-from geoosd.compositor.core.palette import LEVELS, LEVELS_PER_UNIT
+from geoosd.compositor.core.palette import LEVELS
 from geoosd.compositor.core.tiles import TILE, LiveTiles
-
-ONE: Final = 65536
-"""A unit of energy in the integer fields."""
 
 STAR: Final = 2.6
 HALO: Final = 0.46
@@ -29,9 +27,13 @@ MEMORY: Final = 0.62
 TRAIL: Final = 0.30
 GROUND: Final = 0.13
 GLOW_LIMIT: Final = np.uint64(ONE * 9 // 10)
+_TO_LEVELS: Final = 6
+"""65536 units of energy are 1024 levels."""
+_FAR_MOST: Final = np.uint32(1 << 28)
+"""Keeps seven times the far glow, and its sum with the near one, within 32 bits."""
 
-Energy: TypeAlias = npt.NDArray[np.uint32]
 Image: TypeAlias = npt.NDArray[np.uint8]
+Levels: TypeAlias = npt.NDArray[np.uint16]
 
 
 def render(plan: FramePlan) -> Image:
@@ -46,8 +48,7 @@ def render(plan: FramePlan) -> Image:
         canvas.stroke(trail, TRAIL)
     crowd = _crowding(plan.stars, unit)
     canvas.splat(plan.stars, STAR, radius=max(0.7, 1.7 * unit * crowd))
-    canvas.glow(plan.stars, HALO, radius=2.6 * unit * crowd)
-    canvas.glow(plan.stars, FAR_HALO, radius=9.0 * unit * crowd)
+    canvas.glow(plan.stars, radius=10.4 * unit * crowd, far_radius=36.0 * unit * crowd)
     canvas.tint(plan.stars, reach=round(10 * unit * crowd))
     return canvas.compose(plan.lut)
 
@@ -61,43 +62,55 @@ def _crowding(points: Points, unit: float) -> float:
 
 
 class _Canvas:
-    """The two energy fields and the tints of one picture, padded to whole tiles."""
+    """The energy fields and the tints of one picture, padded to whole tiles.
+
+    The coarse fields have a margin, of one and of two cells, so that every tile has neighbours to
+    interpolate with.
+    """
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
         self.tiles = LiveTiles(width, height)
         rows, columns = (count * TILE for count in self.tiles.mask.shape)
         self.near: Energy = np.zeros((rows, columns), np.uint32)
-        self.far: Energy = np.zeros((rows // 4, columns // 4), np.uint32)
-        self.tints: npt.NDArray[np.uint16] = np.zeros((rows // 4, columns // 4), np.uint16)
+        self.halo: Energy = np.zeros((rows // 4 + 2, columns // 4 + 2), np.uint32)
+        self.far: Energy = np.zeros((rows // 16 + 4, columns // 16 + 4), np.uint32)
+        self.tinted = False
+        self.tints: Levels = np.zeros((rows // 4, columns // 4), np.uint16)
 
     def splat(self, points: Points, strength: float, *, radius: float) -> None:
         """Add a small Gaussian disc for each point."""
-        reach = _add_discs(self.near, points.x, points.y, points.level * strength, radius)
-        self.tiles.touch(points.x, points.y, reach)
+        brush = disc(radius)
+        paint(self.near, points.x, points.y, points.level * strength, brush)
+        self.tiles.touch(points.x, points.y, brush.reach)
 
-    def glow(self, points: Points, strength: float, *, radius: float) -> None:
-        """Add a wide disc for each point at quarter resolution; *radius* in quarter pixels."""
-        level = points.level * strength
-        reach = _add_discs(self.far, points.x / 4, points.y / 4, level, radius)
-        self.tiles.touch(points.x, points.y, 4 * (reach + 1))
+    def glow(self, points: Points, *, radius: float, far_radius: float) -> None:
+        """Add two wide discs for each point; radii in pixels."""
+        halo, far = disc(radius / 4), disc(far_radius / 16)
+        paint(self.halo, points.x / 4 + 1, points.y / 4 + 1, points.level * HALO, halo)
+        paint(self.far, points.x / 16 + 2, points.y / 16 + 2, points.level * FAR_HALO, far)
+        reach = max(4 * (halo.reach + 1), 16 * (far.reach + 1))
+        self.tiles.touch(points.x, points.y, reach)
 
     def stroke(self, stroke: Stroke, strength: float) -> None:
         """Add thin lines; a pixel takes what passes within one pixel of it, by distance."""
-        x, y, level = _walk(stroke, self.width, self.height)
+        x, y, level, along = _walk(stroke, self.width, self.height)
         energy = level * strength * ONE
         left, top = np.floor(x - 0.5), np.floor(y - 0.5)
         part_x, part_y = x - 0.5 - left, y - 0.5 - top
         for step_x, share_x in ((0, 1 - part_x), (1, part_x)):
             for step_y, share_y in ((0, 1 - part_y), (1, part_y)):
                 _add(self.near, left + step_x, top + step_y, energy * share_x * share_y)
-        self.tiles.touch(x, y, 1)
+        # One point in sixteen of each segment stands for those up to 16 pixels further on.
+        some = along % 16 == 0
+        self.tiles.touch(x[some], y[some], 17)
 
     def tint(self, points: Points, *, reach: int) -> None:
         """Have the surroundings of each point show its tint; where two meet, the stronger's."""
         rows, columns = self.tints.shape
         x, y = (points.x // 4).astype(np.intp), (points.y // 4).astype(np.intp)
-        if not points.tint.any():
+        self.tinted = bool(points.tint.any())
+        if not self.tinted:
             return
         value = points.tint.astype(np.uint16) << 12
         for step_y in range(-reach, reach + 1):
@@ -109,20 +122,30 @@ class _Canvas:
     def compose(self, lut: npt.NDArray[np.uint32]) -> Image:
         """Look every pixel of the live tiles up; all others are background."""
         picture = np.full(self.near.shape, lut[0], np.uint32)
-        scale = np.float32(LEVELS_PER_UNIT / ONE)
-        quarter = TILE // 4
         for row, first, end in self.tiles.runs():
             here = np.s_[row * TILE : (row + 1) * TILE, first * TILE : end * TILE]
-            there = np.s_[row * quarter : (row + 1) * quarter, first * quarter : end * quarter]
-            level = self.near[here].astype(np.float32)
-            level += _enlarged(_softened(self.far[there]))
-            level *= scale
-            np.minimum(level, np.float32(LEVELS - 1), out=level)
-            index = level.astype(np.uint16)
-            index |= np.repeat(np.repeat(self.tints[there], 4, axis=0), 4, axis=1)
-            picture[here] = np.take(lut, index, mode="clip")
+            near = self.near[here] >> np.uint32(_TO_LEVELS)
+            np.minimum(near, np.uint32(LEVELS - 1), out=near)
+            level = near.astype(np.uint16)
+            if (glow := self._glow(row, first, end)) is not None:
+                level += glow
+            np.minimum(level, np.uint16(LEVELS - 1), out=level)
+            if self.tinted:
+                there = np.s_[row * 16 : (row + 1) * 16, first * 16 : end * 16]
+                level |= np.repeat(np.repeat(self.tints[there], 4, axis=0), 4, axis=1)
+            picture[here] = np.take(lut, level, mode="clip")
         pixels = np.ascontiguousarray(picture[: self.height, : self.width])
         return pixels.view(np.uint8).reshape(self.height, self.width, 4)
+
+    def _glow(self, row: int, first: int, end: int) -> Levels | None:
+        """Levels of the glow in a run of tiles; None where there is none."""
+        halo = self.halo[row * 16 : row * 16 + 18, first * 16 : end * 16 + 2]
+        far = self.far[row * 4 : row * 4 + 8, first * 4 : end * 4 + 4]
+        if not (far.any() or halo.any()):
+            return None
+        # A margin of one cell remains of the four that the enlarged margin of one has become.
+        energy = halo + _enlarged(np.minimum(far, _FAR_MOST))[3:-3, 3:-3]
+        return _enlarged((_softened(energy) >> np.uint32(_TO_LEVELS)).astype(np.uint16))
 
 
 def _softened(field: Energy) -> Energy:
@@ -131,42 +154,20 @@ def _softened(field: Energy) -> Energy:
     return (wide * GLOW_LIMIT // (wide + GLOW_LIMIT)).astype(np.uint32)
 
 
-def _enlarged(field: Energy) -> npt.NDArray[np.float32]:
-    """A quarter-resolution block four times as large, linear between its cells."""
-    padded: npt.NDArray[np.float32] = np.pad(field.astype(np.float32), 1, mode="edge")
-    for axis in (0, 1):
-        size = field.shape[axis]
-        # Pixel centres lie at (i + 0.5) / 4 of the coarse grid, whose own centres are at + 0.5.
-        at = (np.arange(4 * size, dtype=np.float32) + 0.5) / 4 + 0.5
-        low = at.astype(np.intp)
-        part = (at - low).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
-        near, next_ = np.take(padded, low, axis), np.take(padded, low + 1, axis)
-        padded = near + (next_ - near) * part
-    return padded
+def _enlarged(field: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A block without its margin of one cell, four times as large, linear between the cells.
 
-
-def _add_discs(
-    field: Energy,
-    x: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    level: npt.NDArray[np.float64],
-    radius: float,
-) -> int:
-    """Add a Gaussian of standard deviation *radius* around each point; how far that reaches."""
-    reach = max(1, int(np.ceil(3 * radius)))
-    energy = level * ONE
-    column, row = np.floor(x), np.floor(y)
-    # Sub-pixel centres: without them a slow zoom would jump from pixel to pixel.
-    off_x, off_y = x - column - 0.5, y - row - 0.5
-    steps = range(-reach, reach + 1)
-    across = {step: np.exp(-((step - off_x) ** 2) / (2 * radius**2)) for step in steps}
-    down = {step: np.exp(-((step - off_y) ** 2) / (2 * radius**2)) for step in steps}
-    for step_y in steps:
-        weighted = energy * down[step_y]
-        for step_x in steps:
-            if step_x * step_x + step_y * step_y <= (reach + 0.5) ** 2:
-                _add(field, column + step_x, row + step_y, weighted * across[step_x])
-    return reach
+    In eighths: a pixel's centre lies one or three eighths of a cell off the cell's own.
+    """
+    for _ in (0, 1):  # the rows, then, transposed, the columns
+        before, cell, after = field[:-2], field[1:-1], field[2:]
+        large = np.empty((len(cell), 4, field.shape[1]), field.dtype)
+        for place, (share, other) in enumerate(((3, before), (1, before), (1, after), (3, after))):
+            np.multiply(cell, 8 - share, out=large[:, place])
+            large[:, place] += other * share
+        large >>= 3
+        field = large.reshape(-1, field.shape[1]).T
+    return field
 
 
 def _add(
@@ -181,8 +182,14 @@ def _add(
 
 def _walk(
     stroke: Stroke, width: int, height: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Points about one pixel apart along a stroke, and the level at each, inside the picture."""
+) -> tuple[
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.intp],
+]:
+    """Points about one pixel apart along a stroke, inside the picture: x, y, the level there, and
+    which point of its segment it is."""
     x, y = stroke.x, stroke.y
     seen = (
         (np.maximum(x[:-1], x[1:]) > -2)
@@ -200,4 +207,9 @@ def _walk(
     density = np.repeat(np.minimum(length / counts, 1.0), counts)
     ends_x, ends_y, ends_level = np.diff(x), np.diff(y), np.diff(stroke.level)
     level = (stroke.level[which] + along * ends_level[which]) * density
-    return x[which] + along * ends_x[which], y[which] + along * ends_y[which], level
+    return (
+        x[which] + along * ends_x[which],
+        y[which] + along * ends_y[which],
+        level,
+        offset,
+    )
