@@ -180,7 +180,7 @@ class Bridge:
     ) -> Exchange:
         """A new exchange with a session id of its own, in the request table until it ends."""
         exchange = Exchange(
-            secrets.token_urlsafe(9),
+            f"s{secrets.token_urlsafe(8)}",  # never begins with "-": people type it
             model=model,
             upstream=upstream,
             dialect=dialect,

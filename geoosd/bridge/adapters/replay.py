@@ -84,7 +84,9 @@ class Replays:
             raise not_found(session)
         if not recorded.messages:
             raise invalid_argument(f"cannot replay {session}: {_why_not(recorded)}")
-        return Replay(recorded, secrets.token_urlsafe(9), speed=speed, now=trio.current_time())
+        return Replay(
+            recorded, f"r{secrets.token_urlsafe(8)}", speed=speed, now=trio.current_time()
+        )
 
     def start(self, replay: Replay) -> None:
         """Run *replay* by itself."""

@@ -1,0 +1,157 @@
+"""``feedback``: say what an answer was worth, and see what all said of each model."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+import msgspec
+from msgspec import Struct
+
+from geoosctl import client, output
+from geoosctl.cli import VerbGroup, settings
+from geoosctl.commands.state import read
+from geoosd.wire.sessions import MAX_COMMENT, RATINGS, Feedback, ModelFeedback
+
+CONTROL: Final = "io.geoos.Control"
+WAIT: Final = 30.0
+
+
+class _Added(Struct):
+    feedback: Feedback
+
+
+class _Listed(Struct):
+    feedback: list[Feedback]
+    models: list[ModelFeedback]
+    next: int | None = None
+
+
+class _Range(click.ParamType[tuple[int, int]]):
+    """``3-17`` or ``3``: token positions, both ends included."""
+
+    name = "range"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """First and last."""
+        if isinstance(value, tuple):
+            return value
+        first, dash, last = str(value).partition("-")
+        try:
+            found = int(first), int(last if dash else first)
+        except ValueError:
+            self.fail(f"{value!r} is no range of tokens: write 3-17")
+        if not 0 <= found[0] <= found[1]:
+            self.fail(f"{value!r} is no range of tokens: write 3-17")
+        return found
+
+
+@click.group(cls=VerbGroup)
+def feedback() -> None:
+    """Rate answers, and see how each model was rated."""
+
+
+@feedback.command(
+    "add",
+    examples=[
+        'geoosctl feedback add kXj2mPq9Lw0a 5 "to the point"',
+        'geoosctl feedback add ID 2 "invented" --tokens 10-24',
+    ],
+)
+@click.argument("session")
+@click.argument("rating", type=click.IntRange(RATINGS.start, RATINGS.stop - 1))
+@click.argument("comment", required=False)
+@click.option("--tokens", type=_Range(), metavar="A-B", help="About these tokens alone.")
+def add(session: str, rating: int, comment: str | None, tokens: tuple[int, int] | None) -> None:
+    """Rate SESSION from 1 (useless) to 5 (excellent), with a COMMENT."""
+    if comment is not None and len(comment) > MAX_COMMENT:
+        raise click.BadParameter(
+            f"the comment has {len(comment)} characters, at most {MAX_COMMENT}"
+        )
+    options = settings()
+    first, last = tokens or (None, None)
+    given = {
+        "session": session,
+        "rating": rating,
+        "comment": comment,
+        "first": first,
+        "last": last,
+    }
+    reply = client.call(
+        options.control, f"{CONTROL}.AddFeedback", given, timeout=options.wait(WAIT)
+    )
+    added = read(reply, _Added).feedback
+    if options.json:
+        output.print_json({"feedback": msgspec.to_builtins(added)})
+    else:
+        output.echo(f"feedback {added.id} on {output.visible(added.model or session)}")
+
+
+def _listed(session: str | None, model: str | None, limit: int) -> _Listed:
+    options = settings()
+    query = {"session": session, "model": model, "limit": limit}
+    reply = client.call(
+        options.control, f"{CONTROL}.ListFeedback", query, timeout=options.wait(WAIT)
+    )
+    return read(reply, _Listed)
+
+
+@feedback.command("list", examples=["geoosctl feedback list --model gemma-3-270m"])
+@click.option("--session", metavar="ID", help="On this session alone.")
+@click.option("--model", metavar="M", help="On this model alone.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+def list_feedback(session: str | None, model: str | None, limit: int) -> None:
+    """List what was said, the newest first."""
+    found = _listed(session, model, limit)
+    if settings().json:
+        listed = {"feedback": msgspec.to_builtins(found.feedback), "next": found.next}
+        output.print_json(listed)
+    elif not found.feedback:
+        output.echo("no feedback yet")
+    else:
+        rows = [_row(each) for each in found.feedback]
+        for line in output.table(["SESSION", "MODEL", "RATING", "TOKENS", "COMMENT"], rows):
+            output.echo(line)
+
+
+def _row(said: Feedback) -> list[str]:
+    last = "" if said.last is None else str(said.last)
+    return [
+        output.visible(said.session),
+        output.shorten(output.visible(said.model or "–"), 18),
+        "★" * said.rating,
+        "all" if said.first is None and said.last is None else f"{said.first or 0}-{last}",
+        output.shorten(output.visible(said.comment or ""), 25),
+    ]
+
+
+@feedback.command(
+    "summary", examples=["geoosctl feedback summary", "geoosctl feedback summary --json"]
+)
+@click.option("--model", metavar="M", help="This model alone.")
+def summary(model: str | None) -> None:
+    """Show how each model was rated: the best first."""
+    found = _listed(None, model, 1)
+    if settings().json:
+        output.print_json({"models": msgspec.to_builtins(found.models)})
+    elif not found.models:
+        output.echo("no feedback yet")
+    else:
+        head = ["MODEL", "RATING", "COUNT", "1", "2", "3", "4", "5", "DONE", "FIRST"]
+        rows = [_summary_row(each) for each in found.models]
+        for line in output.table(head, rows, align="<>>>>>>>>>"):
+            output.echo(line)
+
+
+def _summary_row(said: ModelFeedback) -> list[str]:
+    latency = "–" if said.latency is None else f"{said.latency:.2f} s"
+    return [
+        output.shorten(output.visible(said.model or "–"), 26),
+        f"{said.rating:.2f}",
+        str(said.count),
+        *(str(count) for count in said.ratings),
+        f"{100 * said.success:.0f} %",
+        latency,
+    ]
