@@ -78,8 +78,9 @@ class Task(Struct):
 def batch(file: Path, concurrency: int, out: Path | None) -> int:
     """Ask every prompt in a file.
 
-    Each line of FILE is a JSON object. It has prompt, and may have id, model, system and parameters. Interrupted,
-    it goes on where it stopped when it is run again.
+    Each line of FILE is a JSON object. It has prompt, and may have id, model,
+    system and parameters. Interrupted, it goes on where it stopped when it is
+    run again.
     """
     if out is None and str(file) == "-":
         raise click.UsageError("prompts from standard input need --out (- is standard output)")
