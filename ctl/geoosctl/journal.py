@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from geoosctl.systemd import Manager, service
+from geoosctl.systemd import Manager, exit_in_words, service
 from geoosd.config import DAEMONS
 from geoosd.errors import GeoosError
 from geoosd.wire.reports import Level, Record
@@ -31,6 +31,8 @@ _PRIORITIES: Final[Mapping[str, str]] = {
 _OWN: Final = {"GEOOS_SESSION": "session", "GEOOS_UPSTREAM": "upstream", "GEOOS_ERROR": "error"}
 _NOT_SHOWN = {*_OWN, "GEOOS_EVENT", "GEOOS_DAEMON", "GEOOS_EXCEPTION", "GEOOS_LOST"}
 _LAST_ERROR_SECONDS = 5.0
+_PROCESS_EXIT = "98e322203f7a4ed290d09fe03c09fe15"
+"""systemd's message "Main process exited" (sd-messages(3))."""
 
 
 def arguments(
@@ -149,6 +151,25 @@ def _records(lines: Iterator[bytes] | Any) -> Iterator[Record]:
             continue  # a line cut off when journalctl was ended
         if found is not None:
             yield found
+
+
+def last_exit(manager: Manager, daemon: str) -> str | None:
+    """How the process before the present one ended, which ``systemctl show`` has forgotten."""
+    if not readable(manager):
+        return None
+    unit = "USER_UNIT" if manager == "user" else "UNIT"
+    command = ["journalctl", "--output=json", "--no-pager", "--quiet", "--lines=1"]
+    command += [f"MESSAGE_ID={_PROCESS_EXIT}", f"{unit}={service(daemon)}"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=_LAST_ERROR_SECONDS, check=False
+        )
+        entry = json.loads(done.stdout)
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return None
+    status = _text(entry.get("EXIT_STATUS")) or ""
+    code = _text(entry.get("EXIT_CODE")) or ""
+    return exit_in_words(code, int(status)) if status.isdigit() else None
 
 
 def last_error(manager: Manager, daemon: str) -> str | None:

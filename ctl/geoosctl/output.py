@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -134,6 +136,13 @@ def _row(cells: Sequence[str], widths: Sequence[int], sides: str) -> str:
 
 def _width(cell: str) -> int:
     return len(click.unstyle(cell))
+
+
+def wrapped(text: str, indent: int, *, dim: bool = False) -> Iterator[str]:
+    """*text*, cleaned, in lines of the terminal's width, *indent* columns to the right."""
+    width = max(40, min(120, shutil.get_terminal_size((80, 24)).columns) - indent)
+    for line in textwrap.wrap(visible(text), width, break_on_hyphens=False):
+        yield " " * indent + click.style(line, dim=dim)
 
 
 def shorten(text: str, width: int, end: Literal["…"] = "…") -> str:

@@ -46,7 +46,7 @@ _PROPERTIES = (
 )
 _BOOTED = Path("/run/systemd/system")
 _ASK_SECONDS = 5.0
-_EXITED, _KILLED, _DUMPED = "1", "2", "3"  # CLD_EXITED ... of waitid(2)
+_EXITS: Final[Mapping[str, str]] = {"1": "exited", "2": "killed", "3": "dumped"}  # waitid(2)
 _DENIED = ("authentication required", "access denied", "permission denied", "not permitted")
 
 
@@ -101,8 +101,8 @@ def _unit(fields: Mapping[str, str]) -> Unit:
         enabled=fields.get("UnitFileState") or None,
         restarts=_count(fields.get("NRestarts")),
         pid=_count(fields.get("MainPID")) or None,
-        last_exit=_last_exit(code, status),
-        exit_code=status if code == _EXITED else None,
+        last_exit=exit_in_words(_EXITS.get(code, ""), status),
+        exit_code=status if _EXITS.get(code) == "exited" else None,
     )
 
 
@@ -110,16 +110,17 @@ def _count(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdigit() else 0
 
 
-def _last_exit(code: str, status: int) -> str | None:
-    if code == _EXITED:
+def exit_in_words(code: str, status: int) -> str | None:
+    """How a process ended; *code* is ``exited``, ``killed`` or ``dumped``, else it did not."""
+    if code == "exited":
         return f"exited with {status}"
-    if code not in (_KILLED, _DUMPED):
+    if code not in ("killed", "dumped"):
         return None
     try:
         name = signal.Signals(status).name
     except ValueError:
         name = f"signal {status}"
-    return f"killed by {name}" if code == _KILLED else f"dumped core on {name}"
+    return f"killed by {name}" if code == "killed" else f"dumped core on {name}"
 
 
 _RESULTS: Final[Mapping[str, str]] = {
@@ -145,7 +146,7 @@ def trouble(unit: Unit) -> str | None:
     if unit.failed:
         state = "failed" if unit.active == "failed" else "waits for a restart"
         return f"{state}: {why}" if why else state
-    if unit.restarts:
+    if unit.restarts and unit.active != "inactive":
         times = "once" if unit.restarts == 1 else f"{unit.restarts} times"
         return f"systemd restarted it {times}" + (f" ({why})" if why else "")
     return None
@@ -153,14 +154,21 @@ def trouble(unit: Unit) -> str | None:
 
 def remedy(unit: Unit, manager: Manager) -> str | None:
     """What to do about a unit that is down; None for one that is not."""
-    daemon = unit.name.removeprefix("geoos-").removesuffix(".service")
     if unit.load == "masked":
         return f"{systemctl(manager)} unmask {unit.name}"
     if not unit.failed:
         return None
     if unit.exit_code == EX_CONFIG:
-        return f"geoosctl config check; then: {_geoosctl(manager)} start {daemon}"
-    return f"geoosctl logs --unit {daemon}; then: {_geoosctl(manager)} start {daemon}"
+        first = "mend that" if unit.last_error else "geoosctl config check"
+        return f"{first}; then: {how_to_start(unit, manager)}"
+    daemon = unit.name.removeprefix("geoos-").removesuffix(".service")
+    return f"geoosctl logs --unit {daemon}; then: {how_to_start(unit, manager)}"
+
+
+def how_to_start(unit: Unit, manager: Manager) -> str:
+    """The command that starts one daemon."""
+    daemon = unit.name.removeprefix("geoos-").removesuffix(".service")
+    return f"{_geoosctl(manager)} start {daemon}"
 
 
 def systemctl(manager: Manager) -> str:
@@ -224,17 +232,20 @@ def daemons(manager: Manager) -> dict[str, Unit]:
     return {name: unit for name, unit in found.items() if unit and unit.load != "not-found"}
 
 
-def change(manager: Manager, verb: str, names: Sequence[str], timeout: float) -> str | None:
+def change(
+    manager: Manager, verb: str, names: Sequence[str], timeout: float, *, asked: str
+) -> str | None:
     """``systemctl VERB NAMES`` and wait for it. Returns None, or what systemctl complained about.
 
-    Raises :class:`VarlinkError` with ``io.geoos.PermissionDenied`` when it is not allowed.
+    Raises :class:`VarlinkError` with ``io.geoos.PermissionDenied`` when it is not allowed; *asked*
+    is what geoosctl was asked to do.
     """
     done = run(manager, [verb, "--no-ask-password", "--", *names], timeout=timeout)
     if done.returncode == 0:
         return None
     reason = _first_line(done.stderr)
     if any(words in reason.lower() for words in _DENIED):
-        said = f"cannot {verb} geoos: {reason}; use: sudo geoosctl {verb}"
+        said = f"cannot {asked}: systemd refuses it to you; use: sudo geoosctl {asked}"
         raise VarlinkError(wire.PERMISSION_DENIED, {"reason": said})
     return reason
 

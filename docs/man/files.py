@@ -148,9 +148,8 @@ one restarts.
 
 `geoosctl start`, `geoosctl stop` and `geoosctl restart` do the same, wait for the end, and say what
 became of each daemon; `geoosctl status` shows each unit, how often it was restarted, how it last
-ended and its last error. A daemon that was stopped with `systemctl stop` stays down until someone
-uses its socket; stop the socket too, as `geoosctl stop` does, or keep it from starting with
-`systemctl mask`.
+ended and its last error. A daemon that was stopped by name, with `systemctl stop` too, stays down
+until it is started, since its sockets go down with it; `systemctl mask` keeps it from starting.
 
 A daemon that ends by itself is started again at once, and up to 8 times in 30 seconds. One that
 gives no sign of life for 10 seconds is ended, with the stacks of all its threads in the journal.

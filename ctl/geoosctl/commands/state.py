@@ -128,14 +128,24 @@ def _add_units(manager: systemd.Manager, entries: list[Entry]) -> bool | None:
     for name, unit in units.items():
         if unit.failed or unit.restarts:
             unit.last_error = journal.last_error(manager, name)
+            unit.last_exit = unit.last_exit or journal.last_exit(manager, name)
         if name not in known and unit.failed:
             known[name] = Entry(name, "unreachable")
             entries.append(known[name])
         if name in known:
             known[name].unit = unit
-            if unit.failed:
-                known[name].remedy = systemd.remedy(unit, manager)
+            _explain(known[name], unit, manager)
     return target[0].enabled in ("enabled", "enabled-runtime") if target else None
+
+
+def _explain(entry: Entry, unit: systemd.Unit, manager: systemd.Manager) -> None:
+    """Of a daemon that does not answer, systemd's account comes before that of who asked it."""
+    remedy = systemd.remedy(unit, manager)
+    if unit.failed:
+        entry.remedy = remedy
+    elif entry.status is None and unit.active == "inactive":
+        entry.reason = None if unit.load == "masked" else "stopped by the administrator"
+        entry.remedy = remedy or systemd.how_to_start(unit, manager)
 
 
 def _stopped_lines(
@@ -216,7 +226,7 @@ def _status_lines(entries: Sequence[Entry], state: str, now: float) -> Iterator[
 
 
 def _row(entry: Entry, now: float) -> list[str]:
-    name, state = entry.name, output.colored(entry.state)
+    name, state = entry.name, output.colored(_word(entry))
     found = entry.status
     if found is None:
         return [name, state, "–", "–", "–", "–"]
@@ -224,9 +234,19 @@ def _row(entry: Entry, now: float) -> list[str]:
     return [name, state, since, str(found.pid), memory, output.visible(found.version)]
 
 
+def _word(entry: Entry) -> str:
+    """The state in a word; of a unit that is down, systemd's."""
+    if entry.status is not None or entry.unit is None:
+        return entry.state
+    if entry.unit.failed:
+        return "failed"
+    return "stopped" if entry.unit.active == "inactive" else entry.state
+
+
 def _details(entry: Entry, now: float) -> Iterator[str]:
     """What does not fit into the row: why it is away, restarts, rates, queues, broken links."""
-    if entry.reason:
+    failed = entry.unit is not None and entry.unit.failed
+    if entry.reason and not failed:
         yield from _wrapped(entry.reason)
     yield from _unit_lines(entry)
     if entry.remedy:
@@ -256,9 +276,7 @@ def _queue(queue: Queue) -> str:
 
 def _wrapped(text: str, *, dim: bool = False) -> Iterator[str]:
     """*text* under a daemon's row, in the width of the terminal."""
-    width = max(40, min(120, shutil.get_terminal_size((80, 24)).columns) - _INDENT)
-    for line in textwrap.wrap(output.visible(text), width, break_on_hyphens=False):
-        yield " " * _INDENT + click.style(line, dim=dim)
+    return output.wrapped(text, _INDENT, dim=dim)
 
 
 def _request_table(requests: Sequence[Request], now: float) -> list[str]:

@@ -29,8 +29,8 @@ def start(daemons: Sequence[str]) -> int:
     manager = _manager("start")
     names = [systemd.service(name) for name in daemons or DAEMONS]
     # A unit that failed too often in a short time would refuse even this start.
-    systemd.change(manager, "reset-failed", [*names, *_sockets(daemons)], _wait())
-    complaint = systemd.change(manager, "start", names if daemons else [systemd.TARGET], _wait())
+    _change(manager, "reset-failed", [*names, *_sockets(daemons)])
+    complaint = _change(manager, "start", names if daemons else [systemd.TARGET])
     return _show(manager, daemons, complaint, up=True)
 
 
@@ -47,7 +47,7 @@ def stop(daemons: Sequence[str]) -> int:
     names = [systemd.service(name) for name in daemons or systemd.daemons(manager)]
     targets = [] if daemons else [systemd.TARGET]
     every = [*targets, *_sockets(daemons), *names]
-    complaint = systemd.change(manager, "stop", every, _wait())
+    complaint = _change(manager, "stop", every)
     return _show(manager, daemons, complaint, up=False)
 
 
@@ -65,10 +65,10 @@ def restart(daemons: Sequence[str]) -> int:
         if unit.load == "loaded" and (name != _ENGINE or unit.active == "active")
     ]
     names = [systemd.service(name) for name in chosen]
-    systemd.change(manager, "reset-failed", [*names, *_sockets(daemons)], _wait())
-    complaint = systemd.change(manager, "restart", names, _wait())
+    _change(manager, "reset-failed", [*names, *_sockets(daemons)])
+    complaint = _change(manager, "restart", names)
     if not daemons:
-        complaint = systemd.change(manager, "start", [systemd.TARGET], _wait()) or complaint
+        complaint = _change(manager, "start", [systemd.TARGET]) or complaint
     return _show(manager, daemons, complaint, up=True)
 
 
@@ -94,8 +94,12 @@ def _manager(verb: str) -> systemd.Manager:
     raise VarlinkError(wire.UNAVAILABLE, {"reason": reason})
 
 
-def _wait() -> float:
-    return settings().wait(_PATIENCE) or _PATIENCE
+def _change(manager: systemd.Manager, verb: str, names: Sequence[str]) -> str | None:
+    """See :func:`systemd.change`."""
+    context = click.get_current_context()
+    asked = " ".join([context.info_name or verb, *context.params["daemons"]])
+    wait = settings().wait(_PATIENCE) or _PATIENCE
+    return systemd.change(manager, verb, names, wait, asked=asked)
 
 
 def _sockets(daemons: Sequence[str]) -> list[str]:
@@ -119,7 +123,7 @@ def _show(
     wrong = [
         unit for name, unit in shown.items() if _is_wrong(name, unit, named=name in daemons, up=up)
     ]
-    if complaint and (wrong or not shown):
+    if complaint and (wrong or not shown) and not any(unit.failed for unit in wrong):
         output.echo(f"geoosctl: {output.visible(complaint)}", err=True)
     if any(unit.exit_code == EX_CONFIG and unit.failed for unit in wrong):
         return EX_CONFIG
@@ -142,7 +146,7 @@ def _line(manager: systemd.Manager, name: str, unit: systemd.Unit) -> None:
     if not unit.failed and unit.load != "masked":
         return
     for words in (systemd.trouble(unit), unit.last_error):
-        if words:
-            output.echo(f"{'':<13}{output.visible(words)}")
+        for line in output.wrapped(words or "", 13):
+            output.echo(line)
     if advice := systemd.remedy(unit, manager):
         output.echo(f"{'':<13}→ {advice}")
