@@ -177,7 +177,7 @@ tell_systemd() {
 next_step() {
     local release=$1
     if [[ -n $DESTDIR ]]; then
-        say "staged geoos in $DESTDIR; on the machine: systemd-sysusers, systemd-tmpfiles --create"
+        say "staged geoos in $DESTDIR; on the machine: systemd-sysusers, systemd-tmpfiles --create, journalctl --update-catalog"
     elif live && systemctl --quiet is-active geoos.target; then
         say "installed geoos ($release); the daemons still run the one before it."
         say "next: systemctl restart 'geoos-*.service'"

@@ -1,4 +1,4 @@
-"""Write numbered records to the journal as a daemon does, about 1,000 a second, until STOP is there.
+"""Write numbered records to the journal as a daemon does, 1,000 a second, until STOP is there.
 
 The last record says how many there were.
 """

@@ -6,6 +6,8 @@ import pytest
 from conftest import DAEMONS, HERE, ROOT, Machine, until
 from test_system_faults import VIEW, words
 
+from geoosd.wire import events
+
 
 @pytest.fixture(scope="module")
 def writable(installed, tmp_path_factory):
@@ -84,3 +86,21 @@ def test_install_then_start_on_a_clean_machine(writable):
     assert "next: systemctl enable --now geoos.target" in install(writable)
     writable.run("systemctl", "start", "geoos.target")
     assert all(writable.active(each) for each in DAEMONS)
+
+
+def test_what_it_explains_is_installed_too(writable):
+    """Man pages, completions and the catalog, each found by the program that shows it."""
+    for page in ("geoosctl", "geoosd", "geoos.toml", "geoos.target"):
+        assert writable.run("man", "-w", page).strip().rpartition("/")[2].startswith(f"{page}.")
+    ask = (
+        "source /usr/share/bash-completion/bash_completion; COMP_WORDS=($0 $1); COMP_CWORD=1\n"
+        "_load_comp $0 || __load_completion $0; f=$(complete -p $0); f=${f##*-F }\n"
+        "${f%% *} $0; echo ${COMPREPLY[*]}"
+    )
+    assert writable.run("bash", "--norc", "-c", ask, "geoosctl", "sta").split() == [
+        "status",
+        "start",
+    ]
+    assert writable.run("bash", "--norc", "-c", ask, "geoosd", "comp").split() == ["compositor"]
+    explained = writable.run("journalctl", "--dump-catalog", events.READY.message_id)
+    assert events.READY.meaning in explained

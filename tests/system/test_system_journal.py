@@ -11,6 +11,7 @@ from geoosd.wire import events
 @pytest.fixture(scope="module")
 def prompted(machine):
     """A machine on which one session has ended; and that session's id."""
+    machine.run("journalctl", "--update-catalog")  # the tree was staged, which does not do it
     machine.start_all()
     machine.model(3, 0)
     machine.run("geoosctl", "prompt", "hello", "--model", "scripted")
