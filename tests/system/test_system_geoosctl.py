@@ -147,6 +147,8 @@ def failed(machine, verb, daemon, why):
 
 
 def test_a_bad_configuration(running):
+    # The engine, which is still being asked whether it is wanted, would read the bad file too.
+    until(lambda: running.show("geoos-engine", "ActiveState") == "inactive", "it is skipped")
     running.configure(f'[bridge]\nlisen = "127.0.0.1:1"\n{NO_ENGINE}')
     why = "cannot use /etc/geoos/geoos.toml: unknown key bridge.lisen; do you mean bridge.listen?"
     failed(running, ["restart", "bridge"], "bridge", why)
