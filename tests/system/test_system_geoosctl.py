@@ -4,6 +4,7 @@ import json
 
 import pytest
 from conftest import DAEMONS, NO_ENGINE, until
+from runbook import runbook
 
 NARROW = {"COLUMNS": "80"}
 UNPRIVILEGED = 77
@@ -189,6 +190,15 @@ def test_json_says_what_became_of_each(running):
     assert list(units) == ["control"]
     assert units["control"]["pid"] == running.main_pids()["control"]
     assert set(units["control"]) == set(status(running)[1]["control"]["unit"])
+
+
+def test_the_runbooks_commands_work(running):
+    commands = runbook("### Start and stop")
+    assert len(commands) == 7
+    for command in commands:
+        asked = ["bash", "-c", command.removeprefix("sudo ")]
+        until(lambda: running.call(*asked).returncode == 0, command)  # noqa: B023
+    assert running.call("pgrep", "-f", "bin/geoosd").stdout == ""
 
 
 def test_stop_leaves_nothing(running):
