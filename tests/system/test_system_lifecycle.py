@@ -42,7 +42,8 @@ def test_it_answers(running):
 
 def test_an_unwanted_engine_is_skipped_not_failed(running):
     until(lambda: running.show("geoos-engine", "Result") == "exec-condition", "skipped")
-    assert running.show("geoos-engine", "ActiveState") == "inactive"
+    until(lambda: running.show("geoos-engine", "ActiveState") == "inactive", "it is down")
+    assert running.show("geoos-engine", "Result") == "exec-condition"
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)
