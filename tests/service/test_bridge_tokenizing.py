@@ -4,7 +4,8 @@ import json
 
 import pytest
 import trio
-from scripted_upstream import ScriptedUpstream, listening
+from recordings import recording
+from scripted_upstream import ScriptedUpstream, ask, chunks_of, listening, proxied, streams
 
 from geoosd import config
 from geoosd.bridge.adapters import tokenize as tokenize_module
@@ -23,12 +24,15 @@ class Server:
         self.status = 200
         self.odd = ""
         self.failure = None
+        self.hold = None
 
     async def post(self, upstream, path, body):
         assert path == "/tokenize"
         asked = json.loads(body)
         self.asked.append((upstream, asked["model"], asked["content"]))
         await trio.sleep(self.seconds)
+        if self.hold is not None:
+            await self.hold.wait()
         if self.failure is not None:
             raise self.failure
         tokens = []
@@ -207,3 +211,26 @@ async def test_a_connection_that_was_closed_while_idle_is_no_failure():
         with pytest.raises(UpstreamError):
             await client.post("/tokenize", b"[]")
         assert len(upstream.posts) == 4
+
+
+async def test_a_client_does_not_wait_for_ids(nursery, monkeypatch):
+    monkeypatch.setattr(tokenize_module, "PATIENCE", 60.0)
+    recorded = recording("01_chat_plain")
+    rig = Rig(nursery)
+    rig.server.hold = trio.Event()
+    await nursery.start(rig.tokenizing.run)
+
+    def publish(payloads):
+        rig.tokenizing.pass_on(payloads, payloads[0].session, "u", "m")
+
+    upstream = ScriptedUpstream(streams(chunks_of(recorded.body, 100)))
+    async with proxied(upstream, publish=publish) as proxy:
+        answer = await ask(proxy.port, "POST", recorded.path, body=b"{}")
+        assert answer.body == recorded.body
+        assert rig.server.asked
+        assert rig.ids == []
+        rig.server.hold.set()
+        await rig.tokenizing.wait_settled()
+        assert not proxy.bugs
+    assert "".join(text for text, _ in rig.ids) == "".join(token[2] for token in recorded.tokens)
+    assert None not in [token_id for _, token_id in rig.ids]
