@@ -12,7 +12,7 @@ import trio
 from prometheus_client import CollectorRegistry, Histogram
 
 from geoosd.compositor.adapters.encode import Format, encode
-from geoosd.compositor.adapters.render_numpy import render
+from geoosd.compositor.adapters.render_numpy import Renderer
 from geoosd.compositor.core.frame import FramePlan
 from geoosd.runtime.varlink import unavailable
 from geoosd.wire.reports import Queue
@@ -25,6 +25,7 @@ class Painter:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._turn = trio.Lock()
+        self._renderer = Renderer()
         self._waiting = 0
         self._refused = 0
         self._seconds = Histogram(
@@ -48,7 +49,7 @@ class Painter:
         try:
             async with self._turn:
                 began = trio.current_time()
-                picture = await trio.to_thread.run_sync(_draw, plan(), picture_format)
+                picture = await trio.to_thread.run_sync(self._draw, plan(), picture_format)
                 self._seconds.observe(trio.current_time() - began)
                 return picture
         finally:
@@ -58,6 +59,5 @@ class Painter:
         """How many wait for a picture."""
         return Queue("pictures", self._waiting, _MAX_WAITING, "refuse", self._refused)
 
-
-def _draw(plan: FramePlan, picture_format: Format) -> bytes:
-    return encode(render(plan), picture_format)
+    def _draw(self, plan: FramePlan, picture_format: Format) -> bytes:
+        return encode(self._renderer.draw(plan), picture_format)

@@ -27,6 +27,7 @@ MEMORY: Final = 0.62
 TRAIL: Final = 0.30
 GROUND: Final = 0.13
 GLOW_LIMIT: Final = np.uint64(ONE * 9 // 10)
+KEPT_PIXELS: Final = 2 << 20
 _TO_LEVELS: Final = 6
 """65536 units of energy are 1024 levels."""
 _FAR_MOST: Final = np.uint32(1 << 28)
@@ -37,12 +38,34 @@ Levels: TypeAlias = npt.NDArray[np.uint16]
 
 
 def render(plan: FramePlan) -> Image:
-    """Draw; an array of shape (height, width, 4), R G B A."""
-    view = plan.view
-    canvas = _Canvas(view.width, view.height)
-    unit = max(0.5, min(view.width, view.height) / 1024)
-    for ground in plan.ground:
-        canvas.stroke(ground, GROUND)
+    """Draw one picture; an array of shape (height, width, 4), R G B A."""
+    return Renderer().draw(plan)
+
+
+class Renderer:
+    """Draws one picture after the other. While view, ground and theme stay what they are, only the
+    tiles are touched that something else reaches, or reached in the last picture."""
+
+    def __init__(self) -> None:
+        self._canvas: _Canvas | None = None
+
+    def draw(self, plan: FramePlan) -> Image:
+        """An array of shape (height, width, 4), R G B A; the next picture may overwrite it."""
+        canvas, self._canvas = self._canvas, None
+        if canvas is None or not canvas.suits(plan):
+            canvas = _Canvas(plan)
+        else:
+            canvas.restore()
+        _draw(canvas, plan)
+        # Large ones are not kept: memory is for what is drawn often.
+        if plan.view.width * plan.view.height <= KEPT_PIXELS:
+            self._canvas = canvas
+        return canvas.pixels()
+
+
+def _draw(canvas: _Canvas, plan: FramePlan) -> None:
+    """All that lies on the ground."""
+    unit = max(0.5, min(canvas.view.width, canvas.view.height) / 1024)
     canvas.splat(plan.memory, MEMORY, radius=0.75 * unit)
     for trail in plan.trails:
         canvas.stroke(trail, TRAIL)
@@ -50,7 +73,7 @@ def render(plan: FramePlan) -> Image:
     canvas.splat(plan.stars, STAR, radius=max(0.7, 1.7 * unit * crowd))
     canvas.glow(plan.stars, radius=10.4 * unit * crowd, far_radius=36.0 * unit * crowd)
     canvas.tint(plan.stars, reach=round(10 * unit * crowd))
-    return canvas.compose(plan.lut)
+    canvas.compose()
 
 
 def _crowding(points: Points, unit: float) -> float:
@@ -62,21 +85,53 @@ def _crowding(points: Points, unit: float) -> float:
 
 
 class _Canvas:
-    """The energy fields and the tints of one picture, padded to whole tiles.
+    """The energy fields, the tints and the pixels of one view, padded to whole tiles.
 
     The coarse fields have a margin, of one and of two cells, so that every tile has neighbours to
-    interpolate with.
+    interpolate with. The ground is drawn at once; ``tiles`` are those that something else reaches.
     """
 
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self.tiles = LiveTiles(width, height)
+    def __init__(self, plan: FramePlan) -> None:
+        self.view, self.lut, self.ground = plan.view, plan.lut, plan.ground
+        self.tiles = LiveTiles(self.view.width, self.view.height)
         rows, columns = (count * TILE for count in self.tiles.mask.shape)
         self.near: Energy = np.zeros((rows, columns), np.uint32)
         self.halo: Energy = np.zeros((rows // 4 + 2, columns // 4 + 2), np.uint32)
         self.far: Energy = np.zeros((rows // 16 + 4, columns // 16 + 4), np.uint32)
         self.tinted = False
         self.tints: Levels = np.zeros((rows // 4, columns // 4), np.uint16)
+        self.picture = np.full((rows, columns), self.lut[0], np.uint32)
+        for ground in self.ground:
+            self.stroke(ground, GROUND)
+        self.compose()
+        self.bare: tuple[Energy, npt.NDArray[np.uint32]] | None = None
+        if rows * columns <= KEPT_PIXELS:
+            self.bare = self.near.copy(), self.picture.copy()
+        self.tiles.mask[:] = False
+
+    def suits(self, plan: FramePlan) -> bool:
+        """Whether *plan* has this view, theme and ground."""
+        return (
+            self.bare is not None
+            and self.view == plan.view
+            and np.array_equal(self.lut, plan.lut)
+            and len(self.ground) == len(plan.ground)
+            and all(_same(*pair) for pair in zip(self.ground, plan.ground, strict=True))
+        )
+
+    def restore(self) -> None:
+        """Leave nothing but the ground."""
+        if self.bare is None or not self.tiles.mask.any():
+            return
+        near, picture = self.bare
+        for row, first, end in self.tiles.runs():
+            here = np.s_[row * TILE : (row + 1) * TILE, first * TILE : end * TILE]
+            self.near[here] = near[here]
+            self.picture[here] = picture[here]
+        self.halo[:] = 0
+        self.far[:] = 0
+        self.tints[:] = 0
+        self.tiles.mask[:] = False
 
     def splat(self, points: Points, strength: float, *, radius: float) -> None:
         """Add a small Gaussian disc for each point."""
@@ -94,7 +149,7 @@ class _Canvas:
 
     def stroke(self, stroke: Stroke, strength: float) -> None:
         """Add thin lines; a pixel takes what passes within one pixel of it, by distance."""
-        x, y, level, along = _walk(stroke, self.width, self.height)
+        x, y, level, along = _walk(stroke, self.view.width, self.view.height)
         energy = level * strength * ONE
         left, top = np.floor(x - 0.5), np.floor(y - 0.5)
         part_x, part_y = x - 0.5 - left, y - 0.5 - top
@@ -119,9 +174,8 @@ class _Canvas:
                 inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
                 self.tints[row[inside], column[inside]] = value[inside]
 
-    def compose(self, lut: npt.NDArray[np.uint32]) -> Image:
-        """Look every pixel of the live tiles up; all others are background."""
-        picture = np.full(self.near.shape, lut[0], np.uint32)
+    def compose(self) -> None:
+        """Look every pixel of the live tiles up."""
         for row, first, end in self.tiles.runs():
             here = np.s_[row * TILE : (row + 1) * TILE, first * TILE : end * TILE]
             near = self.near[here] >> np.uint32(_TO_LEVELS)
@@ -133,9 +187,13 @@ class _Canvas:
             if self.tinted:
                 there = np.s_[row * 16 : (row + 1) * 16, first * 16 : end * 16]
                 level |= np.repeat(np.repeat(self.tints[there], 4, axis=0), 4, axis=1)
-            picture[here] = np.take(lut, level, mode="clip")
-        pixels = np.ascontiguousarray(picture[: self.height, : self.width])
-        return pixels.view(np.uint8).reshape(self.height, self.width, 4)
+            self.picture[here] = np.take(self.lut, level, mode="clip")
+
+    def pixels(self) -> Image:
+        """The picture without its padding."""
+        view = self.view
+        pixels = np.ascontiguousarray(self.picture[: view.height, : view.width])
+        return pixels.view(np.uint8).reshape(view.height, view.width, 4)
 
     def _glow(self, row: int, first: int, end: int) -> Levels | None:
         """Levels of the glow in a run of tiles; None where there is none."""
@@ -146,6 +204,14 @@ class _Canvas:
         # A margin of one cell remains of the four that the enlarged margin of one has become.
         energy = halo + _enlarged(np.minimum(far, _FAR_MOST))[3:-3, 3:-3]
         return _enlarged((_softened(energy) >> np.uint32(_TO_LEVELS)).astype(np.uint16))
+
+
+def _same(one: Stroke, other: Stroke) -> bool:
+    return (
+        np.array_equal(one.x, other.x)
+        and np.array_equal(one.y, other.y)
+        and np.array_equal(one.level, other.level)
+    )
 
 
 def _softened(field: Energy) -> Energy:

@@ -25,6 +25,8 @@ class LiveTiles:
 
     def touch(self, x: npt.NDArray[Any], y: npt.NDArray[Any], reach: int) -> None:
         """Mark the tiles within *reach* pixels of the points (x, y), which may lie outside."""
+        if len(x) == 0:
+            return
         rows, columns = self.mask.shape
         for step_y in range(-reach, reach + TILE, TILE):
             row = (y + min(step_y, reach)) // TILE

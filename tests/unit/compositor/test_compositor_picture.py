@@ -38,6 +38,7 @@ def test_a_view_fits_the_cells_in_use():
 def test_tiles_live_where_something_reaches():
     tiles = LiveTiles(200, 130)
     assert tiles.mask.shape == (3, 4)
+    tiles.touch(np.array([]), np.array([]), 5)
     assert list(tiles.runs()) == []
     tiles.touch(np.array([10.0, 190.0, -500.0]), np.array([10.0, 60.0, 10.0]), 5)
     assert list(tiles.runs()) == [(0, 0, 1), (0, 2, 4), (1, 2, 4)]
