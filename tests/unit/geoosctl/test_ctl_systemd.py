@@ -52,12 +52,33 @@ def test_units_are_read_from_what_systemctl_shows():
         ({"active": "failed", "result": "oom-kill"}, "failed: ran out of memory"),
         ({"sub": "auto-restart", "result": "success"}, "waits for a restart"),
         ({"restarts": 1}, "systemd restarted it once"),
+        ({"restarts": 1, "active": "inactive", "last_exit": "exited with 0"}, None),
         ({}, None),
     ],
 )
 def test_trouble_in_words(fields, why):
     known = {"name": "geoos-control.service", "load": "loaded", "active": "active", "sub": "run"}
     assert systemd.trouble(systemd.Unit(**{**known, **fields})) == why
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("exited", 78, "exited with 78"),
+        ("killed", 9, "killed by SIGKILL"),
+        ("dumped", 6, "dumped core on SIGABRT"),
+        ("killed", 250, "killed by signal 250"),
+        ("", 0, None),
+    ],
+)
+def test_an_end_in_words(code, status, words):
+    assert systemd.exit_in_words(code, status) == words
+
+
+def test_the_remedy_after_78_depends_on_whether_the_reason_is_known():
+    bridge = systemd.parse(SHOWN)[0]
+    bridge.last_error = "cannot listen on 127.0.0.1:1235: the port is taken"
+    assert systemd.remedy(bridge, "user") == "mend that; then: geoosctl start bridge"
 
 
 def test_a_journal_entry_is_the_record_that_was_logged():
