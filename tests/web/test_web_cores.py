@@ -363,3 +363,16 @@ def test_only_even_depths_of_the_curve_are_drawn_and_only_what_is_seen(core: Eva
     assert depths
     assert all(depth % 2 == 0 for depth in depths)
     assert (whole, part) == (15, 121)
+
+
+def test_a_replay_is_known_as_one(core: Evaluate) -> None:
+    told = core(
+        """
+        const made = new scene.Scene();
+        made.reset({ sessions: [{ session: "late", replay_of: "old" }, { session: "live" }] });
+        made.apply({ type: "SessionStarted", timestamp: 1,
+                     payload: { session: "new", replay_of: "old" } }, 1);
+        return [...made.sessions.values()].map(({ session, replayOf }) => [session, replayOf]);
+        """
+    )
+    assert told == [["late", "old"], ["live", None], ["new", "old"]]

@@ -240,6 +240,12 @@ def test_a_late_joiner_sees_sessions_tokens_and_cells(
     expect(page.locator("#sessions li")).to_contain_text("12 tokens")
 
 
+def test_a_replay_is_not_shown_as_live(page: Page, broadcaster: FakeBroadcaster) -> None:
+    viewer = begin(page, broadcaster)
+    viewer.send("SessionStarted", {"session": "r1", "upstream": "u", "replay_of": "s1"}, 1)
+    expect(page.locator("#sessions .upstream")).to_have_text("replay of a recording")
+
+
 @pytest.mark.parametrize("name", ["ember", "paper"])
 def test_a_theme_changes_the_page(page: Page, broadcaster: FakeBroadcaster, name: str) -> None:
     viewer = begin(page, broadcaster)

@@ -100,3 +100,11 @@ def test_a_snapshot_of_thousands_of_long_names_is_bounded():
     snapshot = Scene(8.0).snapshot(1, places.districts, 0.0)
     assert len(encode(snapshot, 1e9)) <= MAX_SNAPSHOT_BYTES
     assert snapshot.districts[-1].index == 2500
+
+
+def test_a_late_joiner_learns_that_a_session_is_a_replay():
+    scene = Scene(8.0)
+    scene.apply(SessionStarted("new", "m", "u", replay_of="old"), 1.0, 0.0)
+    scene.apply(SessionStarted("live", "m", "u"), 1.0, 0.0)
+    views = scene.snapshot(1, [], 0.0).sessions
+    assert [(view.session, view.replay_of) for view in views] == [("new", "old"), ("live", None)]

@@ -66,7 +66,9 @@ export class Sessions {
     row.dot.className = `dot m${this.scene.modelIndex(session.model) % TINTS}`;
     row.name.textContent = session.model ?? "unnamed model";
     row.name.title = `session ${session.session}`;
-    row.upstream.textContent = session.upstream ? `via ${session.upstream}` : "";
+    row.upstream.textContent = originText(session);
+    row.upstream.title = session.replayOf ? `recorded as session ${session.replayOf}` : "";
+    if (session.replayOf) row.element.dataset.replay = "";
     row.phase.textContent = phaseText(session);
     row.phase.title = session.error ?? "";
     const part = session.phase === "prefill" && session.total ? session.processed : null;
@@ -113,6 +115,12 @@ function makeRow() {
   const trace = part("canvas", "trace", foot);
   trace.setAttribute("role", "img");
   return { element, dot, name, upstream, phase, progress, foot, figures: figuresPart, absent, trace };
+}
+
+/** Where it comes from: a replay is never shown as if it happened now. */
+function originText({ replayOf, upstream }) {
+  if (replayOf) return "replay of a recording";
+  return upstream ? `via ${upstream}` : "";
 }
 
 function phaseText(session) {

@@ -18,6 +18,7 @@ export const MAX_TRACE = 96;
  * @property {string} session
  * @property {string|null} model
  * @property {string|null} upstream
+ * @property {string|null} replayOf  the recorded session that is shown again; null: it is live
  * @property {"queued"|"prefill"|"generating"|"ended"} phase
  * @property {number|null} position   place in the queue
  * @property {number|null} processed  prompt tokens read, of `total`
@@ -55,6 +56,7 @@ export class Scene {
       const session = this.#session(view.session);
       session.model = view.model ?? null;
       session.upstream = view.upstream ?? null;
+      session.replayOf = view.replay_of ?? null;
       session.phase = view.phase ?? "queued";
       session.tokens = view.tokens ?? 0;
       session.started = view.started || null;
@@ -103,6 +105,7 @@ export class Scene {
       session: name,
       model: null,
       upstream: null,
+      replayOf: null,
       phase: "queued",
       position: null,
       processed: null,
@@ -133,6 +136,7 @@ export class Scene {
     const session = this.#session(payload.session);
     session.model = payload.model ?? session.model;
     session.upstream = payload.upstream ?? session.upstream;
+    session.replayOf = payload.replay_of ?? session.replayOf;
     session.started = timestamp || null;
     this.modelIndex(session.model);
     return session;
