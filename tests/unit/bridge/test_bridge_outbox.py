@@ -154,3 +154,12 @@ def test_resize():
     assert len(outbox) <= 11
     outbox.resize(0)
     assert outbox.statistics().capacity == 1
+
+
+def test_room_is_half_of_it():
+    outbox = Outbox(4)
+    for _ in range(2):
+        assert outbox.has_room
+        outbox.push(SessionStarted("s"), 0.0)
+    outbox.push(SessionStarted("s"), 0.0)
+    assert not outbox.has_room

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from geoosd.bridge.core.replay import Replay
+from geoosd.bridge.core.replay import Replay, kind_of
 from geoosd.wire.messages import SessionEnded, SessionStarted, TokenVisualizationUpdate, Usage
 from geoosd.wire.sessions import Session, Timed
 
@@ -32,6 +32,7 @@ def test_only_the_session_changes():
     assert found == TokenVisualizationUpdate(
         "a", 0, session="new", activation=0.5, provenance={"activation": "measured"}
     )
+    assert kind_of(found) == "TokenVisualizationUpdate"
     assert replay.message(timed(0.0, "FromTheFuture")) is None
     with pytest.raises(msgspec.MsgspecError):
         replay.message(Timed(0.0, "TokenVisualizationUpdate", b"{"))
