@@ -65,7 +65,8 @@ def test_a_batch(recording, tmp_path, scripted):
     assert (done["asked"], done["failed"]) == (6, 0)
     assert stack.json("batch", str(prompts))["asked"] == 0
     assert len(scripted.requests) - before == 6
-    answers = [json.loads(line) for line in (tmp_path / "prompts.results.jsonl").open()]
+    out = (tmp_path / "prompts.results.jsonl").read_text()
+    answers = [json.loads(line) for line in out.splitlines()]
     assert sorted(answer["id"] for answer in answers) == [1, 2, 3, 4, 5, 6]
     assert len({answer["text"] for answer in answers}) == 1
     assert answers[0]["text"]
