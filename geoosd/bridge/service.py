@@ -23,6 +23,7 @@ from geoosd.bridge.adapters.upstream_report import UpstreamReport
 from geoosd.bridge.core.capabilities import Evidence
 from geoosd.bridge.core.exchange import Dialect, Exchange, dialect_of
 from geoosd.bridge.core.outbox import Outbox
+from geoosd.bridge.core.recording import finish_code
 from geoosd.bridge.core.router import Route
 from geoosd.config import Config
 from geoosd.errors import ConfigError
@@ -270,7 +271,7 @@ class Bridge:
             upstream=exchange.upstream,
             model=exchange.model,
             tokens=exchange.tokens,
-            finish_reason=ended.finish_reason,
+            finish_reason=finish_code(ended.finish_reason),
             tokens_per_second=_rounded(ended.tokens_per_second),
             unreadable=exchange.errors or None,
             error=error,

@@ -99,6 +99,8 @@ def ask_in_every_way(stack, upstream):
     httpx.post(url, json=body, timeout=30)
     upstream.body = f"data: garbage {ANSWER}\n\n".encode() + b"x" * 100_000
     httpx.post(url, json=body, timeout=30)
+    upstream.body = whole.replace(b'"stop"', json.dumps(ANSWER).encode())
+    httpx.post(url, json=body, timeout=30)
     upstream.body = whole
     bad = stack.ctl("call", "io.geoos.Control.Prompt", json.dumps({"prompt": PROMPT, "modle": 1}))
     assert bad.returncode
