@@ -132,7 +132,6 @@ NOT_YET = (
     "bridge.cache",
     "bridge.upstream.rate",
     "compositor.adapter",
-    "compositor.fps",
     "broadcaster.workers",
     "control.structure_root",
     "control.structure_interval",

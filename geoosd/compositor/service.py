@@ -2,8 +2,9 @@
 
 ``ingest.sock`` → validate (:mod:`.core.intake`) → place (:mod:`.core.places`) → apply
 (:mod:`.core.scene`) → ring (:mod:`.adapters.feed`) → ``feed.sock``. Pictures are drawn only when
-somebody asks (``io.geoos.Compositor``). This version draws with NumPy alone; the GPU that wgpu
-finds is reported, not used.
+somebody asks (``io.geoos.Compositor``), frames (:mod:`.adapters.frames`) only while a consumer of
+the feed demands them. This version draws with NumPy alone; the GPU that wgpu finds is reported, not
+used.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from prometheus_client import Counter
 from geoosd.compositor.adapters import gpu_probe, themes
 from geoosd.compositor.adapters.encode import MEDIA_TYPES, Format
 from geoosd.compositor.adapters.feed import Feed
+from geoosd.compositor.adapters.frames import Frames
 from geoosd.compositor.adapters.ingest import Ingest
 from geoosd.compositor.adapters.keeper import Keeper
 from geoosd.compositor.adapters.painter import Painter
 from geoosd.compositor.core import frame, palette
+from geoosd.compositor.core.pacing import Pacer
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
 from geoosd.config import Config
@@ -37,7 +40,7 @@ from geoosd.runtime.metrics import RateMeter
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
 from geoosd.runtime.varlink import IncomingCall
 from geoosd.runtime.watchdog import ask_unix
-from geoosd.wire import framing, messages
+from geoosd.wire import framing, messages, pictures
 from geoosd.wire import varlink as wire
 from geoosd.wire.messages import (
     FeedRequest,
@@ -51,6 +54,7 @@ from geoosd.wire.messages import (
 
 _INTERFACE: Final = "io.geoos.Compositor"
 _DEFAULT_SIZE: Final = 1024
+_FRAME_SIZE: Final = 1280, 720
 _WATCHDOG: Final = "watchdog"
 """The name of the producer that only tries whether it is answered."""
 
@@ -93,6 +97,14 @@ class Compositor:
             on_demand=self._ingest.pass_on,
         )
         self._painter = Painter(runtime.registry)
+        settings = runtime.config.compositor
+        self._frames = Frames(
+            Pacer(settings.fps, settings.decay_seconds),
+            is_watched=lambda: self._feed.demand.frames,
+            draw=self._draw_frame,
+            registry=runtime.registry,
+        )
+        self._feed.on_watcher = self._frames.asked
         self._taken = Counter(
             "geoos_compositor_messages",
             "Messages taken from producers, by type",
@@ -135,6 +147,7 @@ class Compositor:
             if path := runtime.config.compositor.legacy_socket:
                 nursery.start_soon(self._serve_legacy, _bind_legacy(Path(path)), Path(path))
             nursery.start_soon(keeper.run)
+            nursery.start_soon(self._frames.run)
             self._add_proofs()
             nursery.start_soon(self._probe_gpu)
             task_status.started()
@@ -183,7 +196,10 @@ class Compositor:
         await self._load_themes()
         if self._theme_name not in self._themes:
             self._theme_name = themes.DEFAULT
-        self._scene.activation.set_decay(config.compositor.decay_seconds, trio.current_time())
+        settings = config.compositor
+        self._scene.activation.set_decay(settings.decay_seconds, trio.current_time())
+        self._frames.pacer.set_pace(settings.fps, settings.decay_seconds)
+        self._frames.changed()
 
     # -- the data path -----------------------------------------------------------------------------
 
@@ -214,6 +230,8 @@ class Compositor:
             self._taken.labels(kind.__name__).inc(count)
         self._tokens.add(counts.get(TokenVisualizationUpdate, 0), now)
         self._messages.add(len(good), now)
+        if counts.get(TokenVisualizationUpdate):
+            self._frames.changed()
         return refused
 
     def _snapshot(self, at_seq: int) -> Snapshot:
@@ -238,6 +256,7 @@ class Compositor:
             details={
                 "backend": "numpy",
                 "gpu": self._gpu,
+                "frames": str(self._frames.count),
                 "theme": self._theme_name,
                 "epoch": ring.epoch,
                 "seq": str(ring.newest),
@@ -275,6 +294,19 @@ class Compositor:
             "height": size[1],
         }
 
+    async def _draw_frame(self) -> None:
+        """One frame for those who watch."""
+        width, height = _FRAME_SIZE
+        seq = 0
+
+        def plan() -> frame.FramePlan:
+            nonlocal seq
+            seq = self._feed.ring.newest
+            return self._plan(self._theme, _FRAME_SIZE)
+
+        data = await self._painter.paint(plan, "jpeg")
+        self._feed.show(pictures.encode_picture(pictures.Picture(width, height, seq, data)))
+
     async def _list_themes(self, _call: IncomingCall) -> Mapping[str, Any]:
         listed = [self._themes[name] for name in sorted(self._themes)]
         return {"themes": msgspec.to_builtins(listed), "current": self._theme_name}
@@ -289,6 +321,7 @@ class Compositor:
         self._theme_name = theme.name
         self._feed.publish(ThemeChanged(theme), self._runtime.now())
         self._feed.wake()
+        self._frames.changed()
         if self._keeper is not None:
             await self._keeper.use_theme(theme.name, self._places)
         return {"theme": msgspec.to_builtins(theme)}

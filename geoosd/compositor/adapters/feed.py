@@ -17,6 +17,7 @@ from geoosd.compositor.core.ring import FeedRing
 from geoosd.errors import FrameTooLarge, MessageError
 from geoosd.wire.framing import (
     KIND_JSON,
+    KIND_PICTURE,
     MAX_FRAME,
     FrameDecoder,
     encode_feed_frame,
@@ -55,6 +56,7 @@ class Feed:
         theme: Callable[[], Theme],
         now: Callable[[], float],
         on_demand: Callable[[Demand], None],
+        on_watcher: Callable[[], None] = lambda: None,
         count: int = RING_COUNT,
         size: int = RING_BYTES,
     ) -> None:
@@ -65,6 +67,7 @@ class Feed:
         self.demand = Demand()
         self.errors = 0
         self.overruns = 0
+        self.on_watcher = on_watcher
         self._on_demand = on_demand
         self._consumers: dict[int, _Consumer] = {}
         self._serial = 0
@@ -74,6 +77,14 @@ class Feed:
         ring = self.ring
         seq = ring.next if type(payload) in COUNTED else None
         ring.append(encode_feed_frame(KIND_JSON, encode(payload, timestamp, seq=seq)))
+
+    def show(self, picture: bytes) -> None:
+        """Give *picture* (:mod:`geoosd.wire.pictures`) to those who watch; one who has not taken
+        the last one yet gets this one instead."""
+        frame = encode_feed_frame(KIND_PICTURE, picture)
+        for consumer in self._consumers.values():
+            if consumer.demand.frames:
+                consumer.show(frame)
 
     def wake(self) -> None:
         """Have the consumers read on."""
@@ -126,6 +137,7 @@ class _Consumer:
         self._stream = stream
         self._cursor: int | None = None
         self._control: list[bytes] = []
+        self._picture = b""
         self._awake = trio.Event()
         self._sending = trio.Lock()
 
@@ -136,6 +148,10 @@ class _Consumer:
 
     def wake(self) -> None:
         self._awake.set()
+
+    def show(self, picture: bytes) -> None:
+        self._picture = picture
+        self.wake()
 
     async def run(self) -> None:
         async with self._stream, trio.open_nursery() as nursery:
@@ -177,6 +193,8 @@ class _Consumer:
         elif isinstance(payload, Demand):
             self.demand = payload
             self._feed.demands_changed()
+            if payload.frames:
+                self._feed.on_watcher()
         else:
             kind = type(payload).__name__
             raise MessageError(
@@ -207,6 +225,9 @@ class _Consumer:
         if self._control:
             said, self._control = b"".join(self._control), []
             return said
+        if self._picture:
+            picture, self._picture = self._picture, b""
+            return picture
         if self._cursor is None:
             return b""
         batch = self._feed.ring.read(self._cursor, _BATCH_BYTES)

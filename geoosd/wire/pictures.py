@@ -1,0 +1,42 @@
+"""A picture on the feed and on the WebSocket: 16 bytes of header, then the file.
+
+docs/interfaces.md, WebSocket: u8 kind, u8 codec, u16 width, u16 height, u16 0, u64 seq, all
+little-endian. ``seq`` is the number of the newest message that the picture shows.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from geoosd.errors import MessageError
+from geoosd.wire.framing import KIND_PICTURE
+
+JPEG: Final = 1
+
+_HEADER: Final = struct.Struct("<BBHHHQ")
+
+
+class Picture(NamedTuple):
+    """``width`` and ``height`` in pixels; ``data`` is a whole JPEG file."""
+
+    width: int
+    height: int
+    seq: int
+    data: bytes
+
+
+def encode_picture(picture: Picture) -> bytes:
+    """Header and file."""
+    width, height, seq, data = picture
+    return _HEADER.pack(KIND_PICTURE, JPEG, width, height, 0, seq) + data
+
+
+def decode_picture(payload: bytes) -> Picture:
+    """The inverse. Raises :class:`MessageError` for what is no picture."""
+    if len(payload) < _HEADER.size:
+        raise MessageError("malformed", f"cannot take a picture: it has {len(payload)} bytes")
+    kind, codec, width, height, _, seq = _HEADER.unpack_from(payload)
+    if kind != KIND_PICTURE or codec != JPEG:
+        raise MessageError("malformed", f"cannot take a picture: kind {kind}, codec {codec}")
+    return Picture(width, height, seq, payload[_HEADER.size :])

@@ -1,0 +1,124 @@
+"""Frames on the feed: only for those who demand them, only while something changes."""
+
+import io
+from itertools import pairwise
+
+import trio
+from PIL import Image
+from prometheus_client import CollectorRegistry
+from test_compositor_service import world  # noqa: F401
+
+from geoosd.compositor.adapters.frames import Frames
+from geoosd.compositor.core.pacing import Pacer
+from geoosd.runtime.varlink import unavailable
+from geoosd.wire import framing
+from geoosd.wire.messages import Demand, ProducerHello, TokenVisualizationUpdate
+from geoosd.wire.pictures import decode_picture
+
+
+async def next_picture(peer):
+    """The next picture on the feed; messages are passed over."""
+    with trio.fail_after(10):
+        while True:
+            while not peer.waiting:
+                chunk = await peer.stream.receive_some()
+                assert chunk, "the feed ended"
+                peer.waiting += peer.decoder.receive(chunk)
+            kind, data = framing.split_feed_frame(peer.waiting.pop(0))
+            if kind == framing.KIND_PICTURE:
+                return decode_picture(data)
+
+
+def is_dark(picture):
+    with Image.open(io.BytesIO(picture.data)) as image:
+        assert image.size == (picture.width, picture.height) == (1280, 720)
+        return max(high for _low, high in image.convert("RGB").getextrema()) < 60
+
+
+async def test_who_watches_sees_a_token_light_up(world):  # noqa: F811
+    await world.start("compositor.fps=60")
+    producer = await world.connect("ingest.sock")
+    await producer.say(ProducerHello("p", 1))
+    watcher, hello = await world.consumer("newest")
+    plain, _ = await world.consumer("newest")
+    await watcher.say(Demand(frames=True))
+    first = await next_picture(watcher)
+    assert is_dark(first)
+    assert first.seq == hello.seq
+    await producer.say(TokenVisualizationUpdate("a", 0, token_id=7, model="m", activation=1.0), n=1)
+    with trio.fail_after(10):
+        while is_dark(later := await next_picture(watcher)):
+            pass
+    assert later.seq > first.seq
+    # Who does not watch gets the message and no picture.
+    assert (await plain.expect(TokenVisualizationUpdate)).token_id == 7
+    assert plain.waiting == []
+    await world.stop()
+
+
+class Screen:
+    """Frames at the pace of a virtual clock; drawing takes no time."""
+
+    def __init__(self, fps, decay):
+        self.watched = True
+        self.refusing = False
+        self.times = []
+        self.frames = Frames(
+            Pacer(fps, decay),
+            is_watched=lambda: self.watched,
+            draw=self.draw,
+            registry=CollectorRegistry(),
+        )
+
+    async def draw(self):
+        if self.refusing:
+            raise unavailable("cannot draw now: too many")
+        self.times.append(trio.current_time())
+
+
+async def test_frames_keep_the_pace_and_end_when_all_is_dark(autojump_clock, nursery):
+    screen = Screen(10, 1.0)
+    nursery.start_soon(screen.frames.run)
+    await trio.sleep(1000)
+    assert screen.times == []
+    screen.frames.changed()
+    began = trio.current_time()
+    await trio.sleep(1000)
+    count = len(screen.times)
+    assert 119 <= count <= 122  # twelve decay times, ten frames a second
+    assert screen.times[-1] - began < 12.2
+    assert min(later - time for time, later in pairwise(screen.times)) > 0.099
+    await trio.sleep(86_400)
+    assert len(screen.times) == count
+    screen.frames.asked()
+    await trio.sleep(10)
+    assert 1 <= len(screen.times) - count <= 2
+    nursery.cancel_scope.cancel()
+
+
+async def test_nobody_watching_costs_no_frame(autojump_clock, nursery):
+    screen = Screen(10, 1.0)
+    screen.watched = False
+    nursery.start_soon(screen.frames.run)
+    for _ in range(100):
+        screen.frames.changed()
+        await trio.sleep(0.05)
+    assert screen.times == []
+    assert screen.frames.count == 0
+    screen.watched = True
+    screen.frames.asked()
+    await trio.sleep(1)
+    assert len(screen.times) >= 9
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_frame_that_is_refused_is_left_out(autojump_clock, nursery):
+    screen = Screen(10, 1.0)
+    screen.refusing = True
+    nursery.start_soon(screen.frames.run)
+    screen.frames.changed()
+    await trio.sleep(1)
+    screen.refusing = False
+    await trio.sleep(1)
+    assert 9 <= len(screen.times) == screen.frames.count <= 11
+    nursery.cancel_scope.cancel()
