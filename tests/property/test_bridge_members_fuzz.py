@@ -74,6 +74,14 @@ def test_long_values_and_names_are_not_kept():
     assert after.found["model"].raw == b'"m"'
 
 
+def test_what_nobody_asked_for_is_not_kept():
+    found = search(b'{"long":%s,"model":"m"}' % (b"1" * 9000))
+    assert found.found["model"].raw == b'"m"'
+    assert text_of(b"7") is None
+    assert search(b'{"n":12}', [6]).found["n"].raw == b"12"
+    assert search(b'{"x":12}', [6]).over
+
+
 def test_what_is_no_object_is_over_at_once():
     for body in (b"[1]", b"--boundary", b"\xff\xfe{", b'"model"'):
         assert search(body).over

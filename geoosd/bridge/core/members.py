@@ -171,8 +171,8 @@ class MemberSearch:
                 self._kept += data[begin:end]
 
     def _report(self, raw: bytes) -> None:
-        if self._key is not None:
-            self.found[self._key] = Member(self._start, raw)
+        assert self._key is not None  # else nothing would have been kept
+        self.found[self._key] = Member(self._start, raw)
 
 
 def _end(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
