@@ -61,6 +61,8 @@ class RawBridge(Struct, forbid_unknown_fields=True):
     enrich: bool = False
     system_prompt: str = ""
     cache: bool = False
+    client_rate: Annotated[float, Meta(ge=0)] = 0.0
+    origins: list[str] = field(default_factory=list[str])
     upstream: list[RawUpstream] = field(default_factory=list[RawUpstream])
 
 
@@ -130,7 +132,6 @@ class RawConfig(Struct, forbid_unknown_fields=True):
 NOT_YET = (
     "bridge.enrich",
     "bridge.cache",
-    "bridge.upstream.rate",
     "compositor.adapter",
     "broadcaster.workers",
     "control.structure_root",

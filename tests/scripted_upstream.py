@@ -258,15 +258,23 @@ class Client:
         self.stream = stream
         self.state = h11.Connection(h11.CLIENT)
 
-    async def ask(self, method, target, *, headers=(), body=None, trailers=(), chunked=False):
+    async def ask(self, method, target, **how):
         """Send a request and read its answer to the end."""
-        await self.send(
-            method, target, headers=headers, body=body, trailers=trailers, chunked=chunked
-        )
+        await self.send(method, target, **how)
         return await self.answer()
 
-    async def send(self, method, target, *, headers=(), body=None, trailers=(), chunked=False):
-        fields = [("Host", "geoos.test"), *headers]
+    async def send(
+        self,
+        method,
+        target,
+        *,
+        headers=(),
+        body=None,
+        trailers=(),
+        chunked=False,
+        host="geoos.test",
+    ):
+        fields = [("Host", host), *headers]
         if chunked:
             fields.append(("Transfer-Encoding", "chunked"))
         elif body is not None:

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import trio
 
 from geoosd.bridge.adapters.asking import Asker
+from geoosd.bridge.adapters.browsers import Browsers
 from geoosd.bridge.adapters.directory import Directory
 from geoosd.bridge.adapters.ingest import Ingest
 from geoosd.bridge.adapters.metrics import Metrics
@@ -24,6 +25,7 @@ from geoosd.bridge.core.capabilities import Evidence
 from geoosd.bridge.core.exchange import Dialect, Exchange, dialect_of
 from geoosd.bridge.core.outbox import Outbox
 from geoosd.bridge.core.recording import finish_code
+from geoosd.bridge.core.ratelimit import RateLimits
 from geoosd.bridge.core.router import Route
 from geoosd.config import Config
 from geoosd.errors import ConfigError
@@ -53,12 +55,14 @@ class Bridge:
         self._log = runtime.log
         config = runtime.config
         self._outbox = Outbox(config.bridge.outbox)
+        self._rates = RateLimits()
         # Weak: a tap that gave up on its exchange must not hold the drain.
         self._exchanges: WeakValueDictionary[str, Exchange] = WeakValueDictionary()
         self._idle = trio.Event()
         self._tokens = RateMeter()
         self._requests = RateMeter()
         self._addresses: list[str] = []
+        self._proxy: Proxy | None = None
         self._lost = 0
         self._lost_at = float("-inf")
         self._directory = Directory(
@@ -105,6 +109,7 @@ class Bridge:
                 session, asked.prompt, asked.system
             ),
             on_bug=runtime.budget.spend,
+            rates=self._rates,
         )
         Prompts(
             self._directory,
@@ -131,7 +136,10 @@ class Bridge:
             open_tap=self._open_tap,
             publish=self._publish,
             on_bug=runtime.budget.spend,
+            rates=self._rates,
         )
+        self._proxy = proxy
+        self._limit(runtime.config)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._directory.run)
             nursery.start_soon(self._ingest.run)
@@ -161,12 +169,20 @@ class Bridge:
             )
         await self._recorder.configure(config)
         self._directory.configure(config)
+        self._limit(config)
         self._metrics.forget_upstreams()
         self._upstreams.configured()
         for row in self._directory.router.rows():
             self._upstream_changed(row.id)
         self._outbox.resize(config.bridge.outbox)
         self._say_status()
+
+    def _limit(self, config: Config) -> None:
+        """Take the rates and the origins of *config*."""
+        rates = {each.id: each.rate for each in config.upstreams if each.rate is not None}
+        self._rates.configure(config.bridge.client_rate or None, rates)
+        if self._proxy is not None:
+            self._proxy.browsers = Browsers(config.bridge_listen, config.bridge.origins)
 
     # -- what happens ------------------------------------------------------------------------------
 

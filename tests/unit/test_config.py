@@ -271,7 +271,6 @@ def test_a_client_finds_the_control_socket(monkeypatch, tmp_path):
     [
         ("bridge.cache=true", "bridge.cache"),
         ("bridge.enrich=true", "bridge.enrich"),
-        ("bridge.upstream=[{id='a', url='http://a', rate=2.0}]", "bridge.upstream.rate"),
         ("broadcaster.workers=2", "broadcaster.workers"),
         ("control.structure_root='/x'", "control.structure_root"),
         ("control.structure_in_health=true", "control.structure_in_health"),

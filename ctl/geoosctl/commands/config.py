@@ -26,6 +26,10 @@ ABOUT: Final[dict[str, str]] = {
     "bridge.enrich": "Ask for logprobs in proxied requests too; their bytes then differ.",
     "bridge.system_prompt": "System prompt of geoos's own prompts, where none is given.",
     "bridge.cache": "Answer repeated deterministic prompts from a cache.",
+    "bridge.client_rate": (
+        "Proxied requests per second of each client (its API key, else its address); more\nget 429. 0: unlimited."
+    ),
+    "bridge.origins": "Origins whose pages may use the proxy (CORS), as http://NAME[:PORT].",
     "bridge.upstream": (
         "Model servers, one table each. Without any, geoos looks on localhost for LM Studio\n"
         "(1234), Ollama (11434), llama.cpp (8080) and its own engine."
@@ -81,6 +85,7 @@ _SAMPLE_UPSTREAM: Final = {
     "id": "desk",
     "url": "http://127.0.0.1:1234",
     "api_key_credential": "desk-api-key",
+    "rate": 10.0,
 }
 """Values of the sample for keys whose default is nothing."""
 

@@ -26,6 +26,7 @@ from geoosd.bridge.core import question
 from geoosd.bridge.core.capabilities import Capability, Evidence
 from geoosd.bridge.core.exchange import Dialect, Exchange
 from geoosd.bridge.core.question import Question
+from geoosd.bridge.core.ratelimit import RateLimits
 from geoosd.bridge.core.router import Route
 from geoosd.errors import UpstreamError
 from geoosd.wire.messages import Payload
@@ -85,7 +86,9 @@ class Asker:
         publish: Callable[[list[Payload]], None],
         on_asked: Callable[[str, Question], None],
         on_bug: Callable[[str, BaseException], None],
+        rates: RateLimits | None = None,
     ) -> None:
+        self._rates = rates or RateLimits()
         self._on_asked = on_asked
         self._directory = directory
         self._open = open_exchange
@@ -178,6 +181,9 @@ class Asker:
         directory = self._directory
         upstream = directory.client(route.upstream)
         async with upstream.turns.turn(client, session.queued):
+            while wait := self._rates.upstream(route.upstream, trio.current_time()):
+                await session.queued(0)
+                await trio.sleep(wait)
             session.exchange.sent()
             # Known only now: what an earlier prompt taught while this one waited counts.
             asks = directory.asks(route, asked.parameters)

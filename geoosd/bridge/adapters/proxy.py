@@ -18,8 +18,11 @@ both ways), :mod:`.forwarding` (what is changed on the way), :mod:`.model_field`
 
 from __future__ import annotations
 
+import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -28,6 +31,7 @@ import msgspec
 import trio
 
 from geoosd.bridge.adapters import http_fields
+from geoosd.bridge.adapters.browsers import Browsers, preflight
 from geoosd.bridge.adapters.forwarding import (
     SESSION,
     Directory,
@@ -40,12 +44,15 @@ from geoosd.bridge.adapters.forwarding import (
 from geoosd.bridge.adapters.http_body import Limits, RequestError
 from geoosd.bridge.adapters.http_client import ConnectionPool, Origin, UpstreamConnection
 from geoosd.bridge.adapters.http_connection import DEFAULT_LIMITS, ClientRequest, OnBug
+from geoosd.bridge.adapters.http_fields import first
 from geoosd.bridge.adapters.http_server import HttpServer
 from geoosd.bridge.adapters.model_field import Asked, ModelSearch
 from geoosd.bridge.adapters.tap import Publish, Tap
 from geoosd.bridge.adapters.transfer import transfer
 from geoosd.bridge.core import dialects
 from geoosd.bridge.core.exchange import Exchange
+from geoosd.bridge.core.ratelimit import RateLimits
+from geoosd.config import Address
 from geoosd.errors import UpstreamError
 
 TAPPED: Final = dialects.PATHS
@@ -54,6 +61,8 @@ TAPPED: Final = dialects.PATHS
 _JSON: Final = (b"content-type", b"application/json")
 _IDEMPOTENT: Final = (b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE")
 _MODELS: Final = "/v1/models"
+_STATUS: Final = {"upstream_timeout": 504, "rate_limited": 429}
+_ANYWHERE: Final = Address("0.0.0.0", 0)
 
 
 class TapRequest(NamedTuple):
@@ -93,7 +102,12 @@ class Proxy:
         on_bug: OnBug,
         limits: Limits = DEFAULT_LIMITS,
         pool: ConnectionPool | None = None,
+        rates: RateLimits | None = None,
+        browsers: Browsers | None = None,
     ) -> None:
+        self.rates = rates or RateLimits()
+        self.browsers = browsers or Browsers(_ANYWHERE)
+        self._salt = secrets.token_bytes(16)
         self.server = HttpServer(self.handle, on_bug=on_bug, limits=limits)
         self._directory = directory
         self._open_tap = open_tap
@@ -116,7 +130,23 @@ class Proxy:
                 await self._pool.aclose()
 
     async def handle(self, request: ClientRequest) -> None:
-        """Answer one request."""
+        """Answer one request, unless its sender may not ask (now)."""
+        if not self.browsers.welcomes(request):
+            message = (
+                "cannot answer to this Host: it is no name of this machine; if it is yours, add "
+                "http://NAME to [bridge] origins"
+            )
+            await request.respond_error(403, "forbidden", message)
+            return
+        request.added = self.browsers.fields(request)
+        allowed = preflight(request) if request.added else None
+        if allowed is not None:
+            await request.start(204, b"No Content", allowed)
+            await request.finish()
+        else:
+            await self._route(request)
+
+    async def _route(self, request: ClientRequest) -> None:
         target = http_fields.origin_form(request.target)
         path = (target or b"").partition(b"?")[0]
         text = path.decode("ascii")
@@ -130,6 +160,9 @@ class Proxy:
             await request.respond_error(400, "bad_request", "cannot take a path with dot segments")
         elif text.rstrip("/") == _MODELS or text.startswith(f"{_MODELS}/"):
             await self._answer_models(request, unquote(text[len(_MODELS) :].strip("/")))
+        elif wait := self._wait_of(request):
+            message = f"cannot take more than [bridge] client_rate; try again in {wait:.1f} s"
+            await request.respond_error(429, "rate_limited", message, [_retry(wait)])
         else:
             search = ModelSearch()
             await request.body.hold(search.is_enough)
@@ -163,6 +196,14 @@ class Proxy:
             await request.respond(200, [_JSON], msgspec.json.encode(answer))
 
     # -- everything else ---------------------------------------------------------------------------
+
+    def _wait_of(self, request: ClientRequest) -> float:
+        """Seconds until the client may ask; by its API key, which is not kept, or its address."""
+        if not self.rates.limits_clients:
+            return 0.0
+        key = first(request.headers, b"authorization") or first(request.headers, b"x-api-key")
+        client = request.peer if key is None else blake2b(key, key=self._salt).hexdigest()
+        return self.rates.client(client, trio.current_time())
 
     async def _see(self, request: ClientRequest, path: bytes, asked: Asked) -> None:
         """Forward a request with a tap, which is finished however the request ends."""
@@ -200,9 +241,14 @@ class Proxy:
             "upstream_unavailable",
             "cannot find a model server that is up; start one, or see geoosctl models",
         )
+        wait = 0.0
         for target in self._targets(asked):
             if tap is not None:
                 tap.chosen(target.id)
+            if wait := self.rates.upstream(target.id, trio.current_time()):
+                why = f"{target.id}: cannot be asked above its rate; try again in {wait:.1f} s"
+                failure = UpstreamError("rate_limited", why)
+                break
             tried = await self._try(request, path, asked, target, tap)
             if tried is not None and tried.stale and request.method in _IDEMPOTENT:
                 tried = await self._try(request, path, asked, target, tap, fresh=True)
@@ -216,7 +262,7 @@ class Proxy:
         if tap is not None:
             tap.finish(str(failure))
         if not request.begun:
-            await self._say(request, failure, tap)
+            await self._say(request, failure, tap, wait)
 
     async def _try(
         self,
@@ -273,8 +319,17 @@ class Proxy:
         if tap is not None:
             tap.finish(None)
 
-    async def _say(self, request: ClientRequest, failure: UpstreamError, tap: Tap | None) -> None:
+    async def _say(
+        self, request: ClientRequest, failure: UpstreamError, tap: Tap | None, wait: float
+    ) -> None:
         """Tell the client of a failure in our own words."""
-        status = 504 if failure.code == "upstream_timeout" else 502
+        status = _STATUS.get(failure.code, 502)
         fields = [] if tap is None else [(SESSION, tap.session.encode())]
+        if wait:
+            fields.append(_retry(wait))
         await request.respond_error(status, failure.code, str(failure), fields)
+
+
+def _retry(wait: float) -> tuple[bytes, bytes]:
+    """When to try again, in whole seconds (RFC 9110 §10.2.3)."""
+    return b"retry-after", str(math.ceil(wait)).encode()
