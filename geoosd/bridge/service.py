@@ -24,8 +24,8 @@ from geoosd.bridge.adapters.upstream_report import UpstreamReport
 from geoosd.bridge.core.capabilities import Evidence
 from geoosd.bridge.core.exchange import Dialect, Exchange, dialect_of
 from geoosd.bridge.core.outbox import Outbox
-from geoosd.bridge.core.recording import finish_code
 from geoosd.bridge.core.ratelimit import RateLimits
+from geoosd.bridge.core.recording import finish_code
 from geoosd.bridge.core.router import Route
 from geoosd.config import Config
 from geoosd.errors import ConfigError

@@ -27,7 +27,8 @@ ABOUT: Final[dict[str, str]] = {
     "bridge.system_prompt": "System prompt of geoos's own prompts, where none is given.",
     "bridge.cache": "Answer repeated deterministic prompts from a cache.",
     "bridge.client_rate": (
-        "Proxied requests per second of each client (its API key, else its address); more\nget 429. 0: unlimited."
+        "Proxied requests per second of each client (its API key, else its address); more\n"
+        "get 429. 0: unlimited."
     ),
     "bridge.origins": "Origins whose pages may use the proxy (CORS), as http://NAME[:PORT].",
     "bridge.upstream": (
