@@ -56,8 +56,8 @@ test-system: $(VENV)/.dev ## as root: the installed units in a throw-away system
 bench: $(VENV)/.bench ## benchmarks beside peers: a table and bench.json; ARGS=--quick for a minute
 	@$(BIN)/python tests/bench/run.py $(ARGS)
 
-soak: ## the long runs
-	@echo "no long runs yet: see the status in README.md"
+soak: $(VENV)/.dev ## the long runs: thousands of failing requests leave nothing behind
+	@$(BIN)/python -m pytest -m soak --timeout 3600 tests $(ARGS)
 
 # With DESTDIR= nothing of the running system is touched. The network is needed by `wheels` alone.
 wheels: ## build/wheels: what `make install` puts into /opt/geoos
