@@ -54,6 +54,7 @@ VERBS: Final = {
     "batch": "batch",
     "models": "listings",
     "viewers": "listings",
+    "watch": "watch",
     "token": "token",
     "sessions": "sessions",
     "session": "sessions",

@@ -43,7 +43,7 @@ class FakeSocket {
   say(message_type, payload, seq) {
     this.onmessage({ data: JSON.stringify({ message_type, timestamp: 1, payload, seq }) });
   }
-  lose(code = 1006) { this.onclose({ code, reason: "" }); }
+  lose(code = 1006, reason = "") { this.onclose({ code, reason }); }
 }
 const environment = (random = 0) => ({
   WebSocket: FakeSocket,
@@ -153,6 +153,20 @@ def test_a_connection_resumes_after_the_last_number(core: Evaluate) -> None:
     assert log == ["connecting", "live", ["snapshot", 9], 10, 14, "resuming", "live", 15]
     assert queries == [{}, {"epoch": "e1", "after": "14"}]
     assert delays == [250]
+
+
+def test_a_restarting_server_says_when_to_come_back(core: Evaluate) -> None:
+    delays = core("""
+        connect({}, 1);
+        sockets[0].say("Hello", { epoch: "e1", seq: 9 });
+        sockets[0].lose(1001, "restarting; retry in 730 ms");
+        timers[0].act();
+        sockets[1].lose(1001, "restarting; retry in 999999999 ms");
+        timers[1].act();
+        sockets[2].lose(1006, "restarting; retry in 730 ms");
+        return timers.map(({ delay }) => delay);
+    """)
+    assert delays == [730, 60000, 500]
 
 
 def test_a_new_epoch_begins_anew(core: Evaluate) -> None:

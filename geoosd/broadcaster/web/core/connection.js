@@ -22,7 +22,8 @@
  * still trying, rarely), `closed` (by {@link Connection.close}).
  *
  * Waits double from `minDelay` to `maxDelay`, each shortened by up to half at random, so that
- * viewers do not return in step. WebSocket, timers and randomness are taken as options: tests
+ * viewers do not return in step. A server that restarts tells each viewer when to come back; that is
+ * obeyed. WebSocket, timers and randomness are taken as options: tests
  * pass their own, Node before 22 passes the `ws` package's class.
  */
 
@@ -38,6 +39,10 @@ export const CLOSE = Object.freeze({
 });
 
 const LOST_AFTER_ATTEMPTS = 4;
+
+/** What the reason of a restart says: each viewer is given a time of its own. */
+const RETRY_IN = /retry in (\d{1,9}) ms$/;
+const MAX_RETRY_IN = 60000;
 
 const DEFAULTS = {
   channels: undefined,
@@ -190,7 +195,7 @@ export class Connection {
   #lose(code, reason) {
     this.#socket = null;
     this.#attempts += 1;
-    const delay = this.#delay(code);
+    const delay = this.#delay(code, reason);
     this.#timer = this.#environment.setTimeout(() => {
       this.#timer = null;
       this.#connect();
@@ -204,9 +209,11 @@ export class Connection {
     return this.epoch === null ? "connecting" : "resuming";
   }
 
-  #delay(code) {
+  #delay(code, reason) {
     const { minDelay, maxDelay, refusedDelay } = this.#options;
     if (code === CLOSE.REFUSED) return refusedDelay;
+    const told = code === CLOSE.RESTART ? RETRY_IN.exec(reason ?? "") : null;
+    if (told) return Math.min(Number(told[1]), MAX_RETRY_IN);
     const crowded = code === CLOSE.TOO_MANY_VIEWERS ? 4 : 1;
     const full = Math.min(maxDelay, crowded * minDelay * 2 ** (this.#attempts - 1));
     return full * (1 - this.#environment.random() / 2);

@@ -1,0 +1,124 @@
+"""``watch``: what the models think, live, over every loss of the connection."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from geoosctl import client, neural, output
+from geoosctl.cli import Settings, Verb, settings
+from geoosctl.course import Course
+from geoosd.config import load
+from geoosd.errors import VarlinkError
+
+_CHANNELS = ("tokens", "state", "sessions", "canary")
+
+
+@click.command(
+    cls=Verb,
+    examples=[
+        "geoosctl watch",
+        "geoosctl watch --json --channel tokens | jq -r .payload.current_token",
+        "GEOOS_TOKEN=… geoosctl watch --url https://watch.example",
+    ],
+)
+@click.option("--url", metavar="URL", help="The page's address; else that of the daemons here.")
+@click.option(
+    "--channel", "channels", multiple=True, type=click.Choice(_CHANNELS), help="Only these."
+)
+@click.option("--model", "models", multiple=True, metavar="M", help="Only these.")
+def watch(url: str | None, channels: tuple[str, ...], models: tuple[str, ...]) -> None:
+    """Show the thought stream until you stop it.
+
+    A lost connection is made again by itself and goes on where it was; what is missing is said.
+    With --json: every message as it comes, one a line. GEOOS_TOKEN holds a token where one is
+    needed.
+    """
+    options = settings()
+    address = _checked(url) if url else _address(options)
+    wanted = {"channels": ",".join(channels or ("tokens", "state", "sessions"))}
+    if models:
+        wanted["models"] = ",".join(models)
+    screen = _print_line if options.json else _Stream().show
+    for message in _messages(address, wanted, options.wait(5.0) or 5.0):
+        screen(message)
+        sys.stdout.flush()
+
+
+def _messages(url: str, wanted: dict[str, str], connect_seconds: float) -> Iterator[dict[str, Any]]:
+    course = Course()
+    while True:
+        try:
+            for text in neural.texts(
+                url, {**wanted, **course.query()}, os.environ.get("GEOOS_TOKEN"), connect_seconds
+            ):
+                message = json.loads(text)
+                if course.take(message):
+                    yield message
+        except neural.Lost as lost:
+            wait = course.lose(lost.code, lost.reason, random.random())
+            text = f"geoosctl: {lost.reason}; connecting again in {wait:.1f} s"
+            output.echo(output.visible(text), err=True)
+            threading.Event().wait(wait)
+
+
+def _print_line(message: dict[str, Any]) -> None:
+    output.print_json(message)
+
+
+class _Stream:
+    """The text of all sessions as it comes; a line of its own says when another one goes on."""
+
+    def __init__(self) -> None:
+        self._session: object = None
+
+    def show(self, message: dict[str, Any]) -> None:
+        payload = message["payload"]
+        if message["message_type"] == "TokenVisualizationUpdate":
+            self._go_to(payload.get("session"), payload.get("model"))
+            text = output.visible(payload["current_token"], lines=True)
+            dim = payload.get("role") == "reasoning" and output.wants_color(sys.stdout.isatty())
+            click.echo(click.style(text, dim=True) if dim else text, nl=False)
+        elif message["message_type"] == "Gap":
+            output.echo(f"\n[{payload['dropped']} messages missed]", err=True)
+
+    def _go_to(self, session: object, model: object) -> None:
+        if session != self._session:
+            self._session = session
+            head = f"\n── {model or 'a model'}, {session or 'no session'} ──"
+            click.echo(output.visible(head, lines=True))
+
+
+def _address(options: Settings) -> str:
+    """Where the broadcaster listens: control knows, else the configuration says."""
+    try:
+        reply = client.call(
+            options.control, "io.geoos.Control.GetStatus", timeout=options.wait(5.0)
+        )
+        for entry in reply["daemons"]:
+            found = entry["name"] == "broadcaster" and (entry.get("status") or {}).get("addresses")
+            if found:
+                return str(found[0])
+    except VarlinkError:
+        if options.socket:
+            raise
+    return f"http://{load().broadcaster_listen}/"
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise click.UsageError(f"cannot use --url {url}: write http://HOST:PORT or https://HOST")
+    return url
