@@ -61,6 +61,8 @@ class RawBridge(Struct, forbid_unknown_fields=True):
     enrich: bool = False
     system_prompt: str = ""
     cache: bool = False
+    cache_mb: Natural = 64
+    cache_seconds: Positive = 3600.0
     client_rate: Annotated[float, Meta(ge=0)] = 0.0
     origins: list[str] = field(default_factory=list[str])
     upstream: list[RawUpstream] = field(default_factory=list[RawUpstream])
@@ -131,7 +133,6 @@ class RawConfig(Struct, forbid_unknown_fields=True):
 
 NOT_YET = (
     "bridge.enrich",
-    "bridge.cache",
     "compositor.adapter",
     "broadcaster.workers",
     "control.structure_root",

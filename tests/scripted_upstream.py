@@ -210,6 +210,7 @@ async def proxied(*upstreams, limits=DEFAULT_LIMITS, publish=None, open_tap=None
             upstream=asked.upstream,
             dialect=dialect_of(asked.path),
             choices=asked.choices,
+            replay_of=asked.replay_of,
         )
 
     async with listening(*upstreams), trio.open_nursery() as nursery:

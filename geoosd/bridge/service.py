@@ -13,7 +13,7 @@ from geoosd.bridge.adapters.asking import Asker
 from geoosd.bridge.adapters.browsers import Browsers
 from geoosd.bridge.adapters.directory import Directory
 from geoosd.bridge.adapters.ingest import Ingest
-from geoosd.bridge.adapters.metrics import Metrics
+from geoosd.bridge.adapters.metrics import CacheNumbers, Metrics
 from geoosd.bridge.adapters.prompts import Prompts
 from geoosd.bridge.adapters.proxy import Proxy, TapRequest
 from geoosd.bridge.adapters.recorder import Recorder
@@ -139,6 +139,7 @@ class Bridge:
             rates=self._rates,
         )
         self._proxy = proxy
+        runtime.registry.register(CacheNumbers(proxy.cache.statistics))
         self._limit(runtime.config)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._directory.run)
@@ -178,11 +179,13 @@ class Bridge:
         self._say_status()
 
     def _limit(self, config: Config) -> None:
-        """Take the rates and the origins of *config*."""
+        """Take the rates, the origins and the cache of *config*."""
         rates = {each.id: each.rate for each in config.upstreams if each.rate is not None}
         self._rates.configure(config.bridge.client_rate or None, rates)
         if self._proxy is not None:
             self._proxy.browsers = Browsers(config.bridge_listen, config.bridge.origins)
+            capacity = config.bridge.cache_mb << 20 if config.bridge.cache else None
+            self._proxy.cache.configure(capacity, config.bridge.cache_seconds)
 
     # -- what happens ------------------------------------------------------------------------------
 
@@ -194,6 +197,7 @@ class Bridge:
         dialect: Dialect,
         choices: int,
         path: str = "Prompt",
+        replay_of: str | None = None,
     ) -> Exchange:
         """A new exchange with a session id of its own, in the request table until it ends."""
         exchange = Exchange(
@@ -203,8 +207,11 @@ class Bridge:
             dialect=dialect,
             choices=choices,
             since=self._runtime.now(),
+            replay_of=replay_of,
         )
         self._exchanges[exchange.session] = exchange
+        if replay_of is not None:
+            return exchange  # neither a request to an upstream nor a session to be recorded
         self._metrics.opened(exchange, dialect)
         self._recorder.opened(
             exchange, dialect=dialect, path=path, choices=choices, now=trio.current_time()
@@ -218,6 +225,7 @@ class Bridge:
             dialect=dialect_of(request.path),
             choices=request.choices,
             path=request.path,
+            replay_of=request.replay_of,
         )
         self._proxied[exchange] = _Proxied(request.model, Evidence())
         return exchange
@@ -276,9 +284,10 @@ class Bridge:
 
     def _ended(self, exchange: Exchange, ended: SessionEnded) -> None:
         self._exchanges.pop(ended.session, None)
-        self._ending[ended.session] = exchange
-        self._metrics.ended(exchange, ended)
-        self._learn(exchange)
+        if exchange.replay_of is None:
+            self._ending[ended.session] = exchange
+            self._metrics.ended(exchange, ended)
+            self._learn(exchange)
         # An upstream's own words may quote the prompt: they go to the viewers, not into the log.
         error = "the upstream reported an error" if exchange.error is not None else ended.error
         self._log.info(
@@ -290,6 +299,7 @@ class Bridge:
             finish_reason=finish_code(ended.finish_reason),
             tokens_per_second=_rounded(ended.tokens_per_second),
             unreadable=exchange.errors or None,
+            replay_of=exchange.replay_of,
             error=error,
             **(events.REQUEST_FAILED.fields if error is not None else {}),
         )
@@ -340,6 +350,7 @@ class Bridge:
                 "requests": round(self._requests.per_second(now), 2),
             },
             queues=[
+                *(self._proxy.cache.queues() if self._proxy is not None else ()),
                 reports.Queue(
                     "outbox",
                     statistics.depth,

@@ -269,7 +269,6 @@ def test_a_client_finds_the_control_socket(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("bridge.cache=true", "bridge.cache"),
         ("bridge.enrich=true", "bridge.enrich"),
         ("broadcaster.workers=2", "broadcaster.workers"),
         ("control.structure_root='/x'", "control.structure_root"),

@@ -25,7 +25,9 @@ ABOUT: Final[dict[str, str]] = {
     "bridge.outbox": "Messages kept for the compositor while it is away.",
     "bridge.enrich": "Ask for logprobs in proxied requests too; their bytes then differ.",
     "bridge.system_prompt": "System prompt of geoos's own prompts, where none is given.",
-    "bridge.cache": "Answer repeated deterministic prompts from a cache.",
+    "bridge.cache": "Answer repeated deterministic requests to the proxy from a cache.",
+    "bridge.cache_mb": "MiB of answers that the cache keeps; those unused for longest go first.",
+    "bridge.cache_seconds": "How long an answer stays in the cache.",
     "bridge.client_rate": (
         "Proxied requests per second of each client (its API key, else its address); more\n"
         "get 429. 0: unlimited."

@@ -18,6 +18,7 @@ from geoosd.bridge.adapters.http_client import Origin
 from geoosd.bridge.adapters.http_connection import ClientRequest
 from geoosd.bridge.adapters.http_fields import Fields
 from geoosd.bridge.adapters.model_field import Asked
+from geoosd.bridge.core.cache import HEADER, PACE
 from geoosd.bridge.core.router import Route
 
 ENGINE: Final = "engine"
@@ -95,7 +96,7 @@ def request_for(
     """
     headers = request.headers
     to_engine = session is not None and target.id == ENGINE
-    dropped = {b"host", b"expect", *((SESSION,) if to_engine else ())}
+    dropped = {b"host", b"expect", HEADER, PACE, *((SESSION,) if to_engine else ())}
     body = request.body.held
     length = http_fields.first(headers, b"content-length")
     if target.model is not None and is_prefixed(target, asked.model):
@@ -119,7 +120,7 @@ def request_for(
 
 def response_fields(response: h11.Response, target: Target, session: str | None) -> Fields:
     """The header fields of an answer as the client is to get them."""
-    dropped = {SESSION, UPSTREAM}
+    dropped = {SESSION, UPSTREAM, HEADER}
     if http_fields.is_chunked(response.headers):
         dropped.add(b"content-length")  # RFC 9112 §6.3: the chunks count
     fields = http_fields.end_to_end(response.headers, dropped)

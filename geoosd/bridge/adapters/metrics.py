@@ -12,15 +12,18 @@ A label never holds what a client made up: a model that no upstream lists, or on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from geoosd.bridge.core.breaker import Circuit
+from geoosd.bridge.core.cache import Statistics
 from geoosd.bridge.core.exchange import Dialect, Exchange
 from geoosd.bridge.core.outbox import Outbox
 from geoosd.bridge.core.router import Router, State
@@ -64,6 +67,32 @@ class _Passing:
         self.began = began
         self.last_chunk: float | None = None
         self.chunks: Histogram | None = None
+
+
+class CacheNumbers(Collector):
+    """What the proxy's cache has counted, read when somebody asks; nothing while it is off."""
+
+    def __init__(self, cache: Callable[[], Statistics | None]) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        """The families (:class:`prometheus_client.registry.Collector`)."""
+        cache = self._cache()
+        if cache is None:
+            return
+        requests = CounterMetricFamily(
+            "geoos_cache_requests",
+            "Requests that might be answered from the cache",
+            labels=["result"],
+        )
+        requests.add_metric(["hit"], cache.hits)
+        requests.add_metric(["miss"], cache.misses)
+        yield requests
+        yield CounterMetricFamily(
+            "geoos_cache_evicted", "Answers that had to make room", cache.evicted
+        )
+        yield GaugeMetricFamily("geoos_cache_answers", "Answers in the cache", cache.entries)
+        yield GaugeMetricFamily("geoos_cache_bytes", "Bytes that they take", cache.used)
 
 
 class Metrics:

@@ -20,17 +20,18 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 import h11
 import msgspec
 import trio
 
-from geoosd.bridge.adapters import http_fields
+from geoosd.bridge.adapters import answer_cache, http_fields
+from geoosd.bridge.adapters.answer_cache import AnswerCache, Recording
 from geoosd.bridge.adapters.browsers import Browsers, preflight
 from geoosd.bridge.adapters.forwarding import (
     SESSION,
@@ -50,6 +51,7 @@ from geoosd.bridge.adapters.model_field import Asked, ModelSearch
 from geoosd.bridge.adapters.tap import Publish, Tap
 from geoosd.bridge.adapters.transfer import transfer
 from geoosd.bridge.core import dialects
+from geoosd.bridge.core.cache import Answer
 from geoosd.bridge.core.exchange import Exchange
 from geoosd.bridge.core.ratelimit import RateLimits
 from geoosd.config import Address
@@ -65,13 +67,19 @@ _STATUS: Final = {"upstream_timeout": 504, "rate_limited": 429}
 _ANYWHERE: Final = Address("0.0.0.0", 0)
 
 
+Relay: TypeAlias = Callable[[UpstreamConnection, h11.Response], Awaitable[None]]
+"""Sends an answer that an upstream's connection brings back to the client."""
+
+
 class TapRequest(NamedTuple):
-    """A request that is to be seen; ``upstream`` is the one that will be asked first."""
+    """A request that is to be seen; ``upstream`` is the one that will be asked first, *replay_of*
+    the session whose answer it gets again."""
 
     path: str
     model: str | None
     upstream: str | None
     choices: int
+    replay_of: str | None = None
 
 
 class _Failure(NamedTuple):
@@ -90,7 +98,8 @@ class Proxy:
     """The proxy of one bridge.
 
     *open_tap* makes the exchange of a request that is to be seen, *publish* takes its messages for
-    the map (synchronously, bounded), *on_bug* hears of bugs: ``runtime.budget.spend``.
+    the map (synchronously, bounded), *on_bug* hears of bugs: ``runtime.budget.spend``. ``cache``
+    keeps nothing unless it is configured.
     """
 
     def __init__(
@@ -107,6 +116,7 @@ class Proxy:
     ) -> None:
         self.rates = rates or RateLimits()
         self.browsers = browsers or Browsers(_ANYWHERE)
+        self.cache = AnswerCache()
         self._salt = secrets.token_bytes(16)
         self.server = HttpServer(self.handle, on_bug=on_bug, limits=limits)
         self._directory = directory
@@ -209,9 +219,13 @@ class Proxy:
         """Forward a request with a tap, which is finished however the request ends."""
         targets = self._targets(asked)
         first = targets[0].id if targets else None
+        key = self.cache.question(request, path, targets[0]) if targets else None
+        answer = self.cache.look_up(key) if key is not None else None
         clean = path.partition(b"?")[0].decode("ascii")
         try:
-            exchange = self._open_tap(TapRequest(clean, asked.model, first, asked.choices))
+            replay_of = answer.session if answer is not None else None
+            seen = TapRequest(clean, asked.model, first, asked.choices, replay_of)
+            exchange = self._open_tap(seen)
         except Exception as error:  # noqa: BLE001 - as in the tap: the traffic goes on unseen
             self._on_bug("opening a tap", error)
             await self._forward(request, path, asked, None)
@@ -219,7 +233,11 @@ class Proxy:
         tap = Tap(exchange, self._publish, self._on_bug)
         tap.started()
         try:
-            await self._forward(request, path, asked, tap)
+            if answer is not None:
+                await self._play(request, targets[0], answer, tap)
+            else:
+                recording = self.cache.record(key, targets[0]) if key is not None else None
+                await self._forward(request, path, asked, tap, recording)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             request.client_gone = True
             raise
@@ -233,8 +251,26 @@ class Proxy:
     def _targets(self, asked: Asked) -> list[Target]:
         return targets_for(self._directory, asked.model)
 
+    async def _play(self, request: ClientRequest, target: Target, answer: Answer, tap: Tap) -> None:
+        """Answer from the cache, each piece before the tap sees it."""
+        tap.chosen(target.id)
+        response = answer_cache.response_of(answer)
+        fields = response_fields(response, target, tap.session)
+        await request.start(response.status_code, response.reason, [*fields, answer_cache.HIT])
+        tap.answered(response)
+        async for data in answer_cache.play(answer, request):
+            await request.send(data)
+            tap.receive(data)
+        await request.finish(b"", answer.trailers)
+        tap.finish(None)
+
     async def _forward(
-        self, request: ClientRequest, path: bytes, asked: Asked, tap: Tap | None
+        self,
+        request: ClientRequest,
+        path: bytes,
+        asked: Asked,
+        tap: Tap | None,
+        recording: Recording | None = None,
     ) -> None:
         """Send the request to the first target that takes it, and its answer back."""
         failure = UpstreamError(
@@ -249,9 +285,10 @@ class Proxy:
                 why = f"{target.id}: cannot be asked above its rate; try again in {wait:.1f} s"
                 failure = UpstreamError("rate_limited", why)
                 break
-            tried = await self._try(request, path, asked, target, tap)
+            relay = partial(self._relay, request, target, tap, recording)
+            tried = await self._try(request, path, asked, target, tap, relay)
             if tried is not None and tried.stale and request.method in _IDEMPOTENT:
-                tried = await self._try(request, path, asked, target, tap, fresh=True)
+                tried = await self._try(request, path, asked, target, tap, relay, fresh=True)
             if tried is None:
                 return
             failure = UpstreamError(tried.error.code, f"{target.id}: {tried.error}")
@@ -271,6 +308,7 @@ class Proxy:
         asked: Asked,
         target: Target,
         tap: Tap | None,
+        relay: Relay,
         *,
         fresh: bool = False,
     ) -> _Failure | None:
@@ -282,7 +320,7 @@ class Proxy:
             fresh = fresh or not request.body.ended
             connection = await self._pool.connect(Origin.of(target.url), fresh=fresh)
             head, begin = request_for(target, connection.origin, request, path, asked, session)
-            answer = partial(self._relay, request, connection, target, tap)
+            answer = partial(relay, connection)
             await transfer(request, connection, head, begin, timeout=target.timeout, answer=answer)
         except UpstreamError as error:
             unheard = connection is None or not connection.heard
@@ -297,13 +335,17 @@ class Proxy:
     async def _relay(
         self,
         request: ClientRequest,
-        connection: UpstreamConnection,
         target: Target,
         tap: Tap | None,
+        recording: Recording | None,
+        connection: UpstreamConnection,
         response: h11.Response,
     ) -> None:
         """Send an answer back, each piece before the tap sees it and before the next is read."""
         fields = response_fields(response, target, tap.session if tap is not None else None)
+        if recording is not None:
+            fields.append(answer_cache.MISS)
+            recording.answered(response, target.id)
         await request.start(response.status_code, response.reason, fields)
         if tap is not None:
             tap.answered(response)
@@ -316,8 +358,12 @@ class Proxy:
                 await request.send(data)
             if tap is not None and data:
                 tap.receive(data)
+            if recording is not None:
+                recording.receive(data)
         if tap is not None:
             tap.finish(None)
+            if recording is not None:
+                recording.finish(connection, tap.exchange)
 
     async def _say(
         self, request: ClientRequest, failure: UpstreamError, tap: Tap | None, wait: float

@@ -62,7 +62,8 @@ class _Inflater(Protocol):
 
 
 class Exchange:
-    """The life of one request. ``since`` is wall-clock seconds, for the request table alone.
+    """The life of one request. ``since`` is wall-clock seconds, for the request table alone;
+    *replay_of* is the session whose answer is given again.
 
     ``tokens`` counts the token messages made, ``errors`` what could not be read of the answer and
     ``error`` is the upstream's own error, where it reported one.
@@ -77,8 +78,10 @@ class Exchange:
         dialect: Dialect,
         choices: int = 1,
         since: float = 0.0,
+        replay_of: str | None = None,
     ) -> None:
         self.session = session
+        self.replay_of = replay_of
         self.model = model[:_MAX_NAME] if model else None
         self.upstream = upstream
         self.tokens = 0
@@ -110,6 +113,12 @@ class Exchange:
         self._last_token: float | None = None
 
     @property
+    def is_complete(self) -> bool:
+        """Whether the answer has ended, was understood to its end, and was no error."""
+        whole = self._done or bool(self._finished)
+        return self.ended and whole and self.error is None and not self.errors
+
+    @property
     def has_answer(self) -> bool:
         """Whether the head of an answer has come: then no other upstream may be asked."""
         return self._status != 0
@@ -124,7 +133,11 @@ class Exchange:
     def started(self, now: float) -> list[Payload]:
         """The request was accepted."""
         self._began = now
-        return [SessionStarted(self.session, self.model, self.upstream, self._choices)]
+        return [
+            SessionStarted(
+                self.session, self.model, self.upstream, self._choices, replay_of=self.replay_of
+            )
+        ]
 
     def queued(self, position: int, now: float) -> list[Payload]:
         """It waits for its upstream; *position* 0 is next."""
@@ -202,7 +215,9 @@ class Exchange:
             finish_reason=reason[:_MAX_NAME] if reason else None,
             usage=self._usage,
             time_to_first_token=(
-                max(0.0, first - began) if first is not None and began is not None else None
+                max(0.0, first - began)
+                if first is not None and began is not None and self.replay_of is None
+                else None
             ),
             tokens_per_second=self._tokens_per_second(),
             error=_shortened(error or self.error),
@@ -389,7 +404,7 @@ class Exchange:
         if self._speed is not None:
             return self._speed
         first, last = self._first_token, self._last_token
-        if first is None or last is None or last <= first:
+        if first is None or last is None or last <= first or self.replay_of is not None:
             return None
         completion = self._usage.completion_tokens if self._usage is not None else None
         return max(0, (completion or self.tokens) - 1) / (last - first)
