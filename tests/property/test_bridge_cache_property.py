@@ -25,7 +25,7 @@ def key(body, **change):
 
 @given(bodies, bodies)
 def test_the_same_key_for_the_same_question_alone(one, other):
-    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    same = json.dumps(sorted(one.items())) == json.dumps(sorted(other.items()))
     assert (key(one) == key(other)) is same
     backwards = dict(reversed(one.items()))
     assert key(one) == key(backwards)

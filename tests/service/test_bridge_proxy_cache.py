@@ -138,6 +138,16 @@ async def test_only_a_complete_answer_is_kept(incomplete):
         assert rig.proxy.cache.statistics().entries == 0
 
 
+async def test_what_depends_on_what_was_asked_before_is_never_answered_from_it():
+    upstream = ScriptedUpstream(answers(streamed(WHOLE)))
+    async with proxied(upstream) as rig:
+        cached(rig)
+        for _ in range(2):
+            answer = await ask(rig.port, "POST", "/v1/responses", body=body())
+            assert answer.get(b"x-geoos-cache") is None
+        assert len(upstream.posts) == 2
+
+
 async def test_a_client_that_leaves_leaves_nothing_in_it():
     async def endless(stream, request):
         await stream.send_all(streamed(WHOLE[:60], end=False))

@@ -95,6 +95,8 @@ class AnswerCache:
         """The key of a request that may be answered from the cache; None for all others."""
         if self.store is None or not request.body.ended:
             return None
+        if path.partition(b"?")[0].rstrip(b"/").decode("ascii") in cache.STATEFUL:
+            return None
         body = request.body.held
         wish = cache.wish_of(request.headers)
         if wish == "bypass" or (wish == "auto" and not cache.is_deterministic(body)):

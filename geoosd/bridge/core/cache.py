@@ -2,7 +2,8 @@
 
 A cache of a model's answers must never give one to another question. So the key is made of
 everything that may shape an answer: upstream and model, method and path, the whole body as JSON
-(its order and its spaces left out), and every header field but those of :data:`NOT_IN_KEY`, the
+(the order of its members left out, and spaces; further inside order counts, since a tool's schema
+is put into the prompt as it stands), and every header field but those of :data:`NOT_IN_KEY`, the
 client's credentials included. Asked for are answers only where the request is deterministic
 (temperature 0, or a seed), or says ``x-geoos-cache: use``; ``bypass`` is for the opposite. Kept are
 only complete ones.
@@ -16,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -35,6 +37,11 @@ NOT_IN_KEY: Final = frozenset({
 
 _NOISE: Final = (b"x-stainless-", b"sec-")
 """Fields with these names neither: what an SDK or a browser says of itself."""
+
+_ANY_SEED: Final = (-1, 0xFFFFFFFF)
+
+STATEFUL: Final = frozenset({"/v1/responses", "/api/v1/chat"})
+"""Paths whose answers depend on what was asked before."""
 
 _NOT_KEPT: Final = (b"no-store", b"private")
 
@@ -56,13 +63,16 @@ def wish_of(headers: Iterable[tuple[bytes, bytes]]) -> Wish:
 
 def is_deterministic(body: bytes) -> bool:
     """Whether the answer to *body* is meant to be the same each time: temperature 0, or a seed."""
+    # llama.cpp takes -1 and its unsigned form as "any seed".
     try:
         shape = msgspec.json.decode(body, type=_Shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     number = shape.temperature
     cold = isinstance(number, int | float) and not isinstance(number, bool) and number == 0
-    return cold or (isinstance(shape.seed, int) and not isinstance(shape.seed, bool))
+    seed = shape.seed
+    fixed = isinstance(seed, int) and not isinstance(seed, bool) and seed not in _ANY_SEED
+    return cold or fixed
 
 
 def key_of(
@@ -81,8 +91,8 @@ def key_of(
     *authorization* is what geoos itself would add; *target* is the path with its query.
     """
     try:
-        asked = msgspec.json.decode(body)
-        canonical = msgspec.json.encode(asked, order="sorted")
+        asked = msgspec.json.decode(body, type=dict[str, Any])
+        canonical = msgspec.json.encode(sorted(asked.items(), key=itemgetter(0)))
     except (ValueError, TypeError, RecursionError):
         return None
     fields = sorted(

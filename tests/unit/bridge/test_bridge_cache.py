@@ -40,6 +40,9 @@ def test_wishes(said, wish):
         (b'{"temperature":false}', False),
         (b'{"seed":null}', False),
         (b'{"seed":true}', False),
+        (b'{"seed":-1}', False),
+        (b'{"seed":4294967295}', False),
+        (b"[]", False),
         (b"{}", False),
         (b"no json", False),
         (b'"\xff"', False),
@@ -61,6 +64,7 @@ def test_what_is_deterministic(body, yes):
         {"headers": [*BASE["headers"], (b"anthropic-beta", b"x")]},
         {"headers": [BASE["headers"][0], (b"authorization", b"Bearer b")]},
         {"body": b'{"model":"m","temperature":0,"max_tokens":1}'},
+        {"body": b'{"model":"m","temperature":0,"tools":[{"a":1,"b":2}]}'},
     ],
 )
 def test_whatever_shapes_the_answer_is_in_the_key(change):
@@ -80,7 +84,15 @@ def test_what_does_not_is_not(change):
     assert key_of(**BASE | change) == key_of(**BASE)
 
 
+def test_order_counts_inside_members():
+    one, other = (
+        key_of(**BASE | {"body": body}) for body in (b'{"t":{"a":1,"b":2}}', b'{"t":{"b":2,"a":1}}')
+    )
+    assert one != other
+
+
 def test_what_is_no_json_has_no_key():
+    assert key_of(**BASE | {"body": b"[]"}) is None
     assert key_of(**BASE | {"body": b"{"}) is None
     assert key_of(**BASE | {"body": b'{"a":"\xff"}'}) is None
 
