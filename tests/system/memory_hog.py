@@ -1,7 +1,7 @@
 """Takes the memory of another's cgroup until the kernel kills in it: ``memory_hog.py PID``.
 
-Puts itself into the memory cgroup of process PID, exempts itself from being killed, and takes a
-megabyte at a time until PID is gone. Then it ends, so that what is started there next has room.
+Puts itself into the memory cgroup of process PID, makes PID the first that the kernel kills, and
+takes a megabyte at a time until PID is gone. Then it ends: what is started there next has room.
 """
 
 import sys
@@ -30,7 +30,7 @@ def lives(pid):
 
 pid = int(sys.argv[1])
 (memory_cgroup(pid) / "cgroup.procs").write_text("0\n")
-Path("/proc/self/oom_score_adj").write_text("-1000\n")
+Path(f"/proc/{pid}/oom_score_adj").write_text("1000\n")
 taken = []
 while lives(pid):
     if len(taken) * MEBIBYTE > LIMIT:

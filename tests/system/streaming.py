@@ -60,13 +60,16 @@ class Stream:
         assert not [each for each in viewed(self.machine) if each["message_type"] == "Gap"]
 
     def ended(self):
-        """The last word on this session that the viewer got, or None."""
-        ends = [
-            each["payload"]
-            for each in viewed(self.machine)
-            if each["message_type"] == "SessionEnded" and each["payload"]["session"] == self.session
-        ]
-        return ends[-1] if ends else None
+        """The last word on this session that the viewer got, or None; after a new epoch it may be
+        a snapshot that tells that it has ended."""
+        last = None
+        for each in viewed(self.machine):
+            payload = each["payload"]
+            mine = [payload] if each["message_type"] == "SessionEnded" else []
+            if each["message_type"] == "Snapshot":
+                mine = [view for view in payload["sessions"] if view["phase"] == "ended"]
+            last = next((one for one in mine if one["session"] == self.session), last)
+        return last
 
 
 def watch(machine):

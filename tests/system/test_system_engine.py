@@ -5,9 +5,6 @@ import json
 import pytest
 from conftest import until
 
-BACK_SECONDS = 10
-LOADED_MACHINE = 3
-
 
 def model_answers(machine):
     return machine.call("curl", "-fs", "http://127.0.0.1:1236/health").returncode == 0
@@ -32,21 +29,6 @@ def test_it_starts_where_no_other_server_answers_and_nobody_waits(running):
     assert said
     status = json.loads(running.run("geoosctl", "--json", "status"))
     assert {"engine"} <= {each["name"] for each in status["daemons"]}
-
-
-@pytest.mark.engine
-def test_killed_it_is_back(running):
-    until(lambda: model_answers(running), "the model is loaded", 60)
-    pid = running.show("geoos-engine", "MainPID")
-    running.run("systemctl", "kill", "-s", "KILL", "geoos-engine")
-    until(
-        lambda: (
-            running.show("geoos-engine", "MainPID") not in ("0", pid) and model_answers(running)
-        ),
-        "back",
-        BACK_SECONDS * LOADED_MACHINE,
-    )
-    assert running.show("geoos-engine", "NRestarts") == "1"
 
 
 def test_it_is_skipped_beside_another_server(running):

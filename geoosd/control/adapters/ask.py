@@ -86,7 +86,7 @@ class Daemon:
         return f"geoos-{self.name}.service" if under_systemd else None
 
     def _start(self) -> str:
-        return f"systemctl start {self._unit}" if self._unit else f"geoosd {self.name}"
+        return f"sudo geoosctl start {self.name}" if self._unit else f"geoosd {self.name}"
 
     def _restart(self) -> str:
         if self._unit:

@@ -1,0 +1,133 @@
+"""What an administrator may run into: ports, configuration, disks, other versions' state."""
+
+import json
+
+import pytest
+from conftest import DAEMONS, NO_ENGINE, until
+from streaming import Stream, watch
+
+
+def told_by_geoosctl(machine, daemon):
+    """What ``geoosctl status`` says of a daemon that is down, its lines joined."""
+    status = machine.call("geoosctl", "status")
+    assert status.returncode == 3
+    lines = status.stdout.splitlines()
+    row = next(index for index, line in enumerate(lines) if line.startswith(f"{daemon} "))
+    details = []
+    for line in lines[row + 1 :]:
+        if not line.startswith("   "):
+            break
+        details.append(line.strip())
+    return " ".join(details)
+
+
+@pytest.mark.parametrize(
+    ("daemon", "key", "port"),
+    [("bridge", "bridge.listen", 1235), ("broadcaster", "broadcaster.listen", 8765)],
+)
+def test_a_taken_port_is_one_clear_line_and_no_restart(machine, daemon, key, port):
+    machine.configure(NO_ENGINE)
+    machine.background(
+        "squatter", "/usr/bin/python3", "-m", "http.server", "-b", "127.0.0.1", str(port)
+    )
+    try:
+        until(
+            lambda: machine.call("curl", "-s", f"http://127.0.0.1:{port}").returncode == 0, "taken"
+        )
+        machine.run("systemctl", "start", "geoos.target")
+        until(lambda: machine.show(f"geoos-{daemon}", "ActiveState") == "failed", "it gave up")
+        assert machine.show(f"geoos-{daemon}", "ExecMainStatus") == "78"
+        assert machine.show(f"geoos-{daemon}", "NRestarts") == "0"
+        shown = machine.call("systemctl", "status", "--no-pager", "-l", f"geoos-{daemon}").stdout
+        assert f"cannot listen on 127.0.0.1:{port}: the port is taken" in shown
+        assert key in shown
+        said = told_by_geoosctl(machine, daemon)
+        assert f"cannot listen on 127.0.0.1:{port}: the port is taken" in said
+        assert "→ geoosctl config check; then: sudo geoosctl start" in said
+        assert all(machine.active(each) for each in DAEMONS if each != daemon)
+    finally:
+        machine.run("systemctl", "stop", "squatter")
+        machine.stop_all()
+
+
+def test_a_bad_configuration_is_one_clear_line_and_no_restart(machine):
+    machine.start_all(f"{NO_ENGINE}[compositor]\nfpps = 3\n")
+    try:
+        for daemon in DAEMONS:
+            until(lambda: machine.show(f"geoos-{daemon}", "ActiveState") == "failed", "gave up")  # noqa: B023
+            assert machine.show(f"geoos-{daemon}", "ExecMainStatus") == "78"
+            assert machine.show(f"geoos-{daemon}", "NRestarts") == "0"
+            shown = machine.call("systemctl", "status", "--no-pager", "-l", f"geoos-{daemon}")
+            lines = [line for line in shown.stdout.splitlines() if "compositor.fpps" in line]
+            assert len(lines) == 1, shown.stdout
+            assert "do you mean compositor.fps?" in lines[0]
+            said = told_by_geoosctl(machine, daemon)
+            assert "do you mean compositor.fps?" in said
+            assert f"geoosctl config check; then: sudo geoosctl start {daemon}" in said
+    finally:
+        machine.configure(NO_ENGINE)
+        machine.stop_all()
+
+
+def test_a_full_state_disk_keeps_nobody_from_running(machine):
+    state = "/var/lib/geoos/compositor"
+    machine.run("mkdir", "-p", state)
+    machine.run("mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", state)
+    machine.run("chown", "geoos-compositor:geoos", state)
+    machine.call("dd", "if=/dev/zero", f"of={state}/fill")  # ends with: no space left
+    try:
+        machine.start_all()
+        assert all(machine.active(each) for each in DAEMONS)
+        machine.model(40, 0.02)
+        watch(machine)
+        Stream(machine, 40).must_be_whole()
+        health = machine.call("geoosctl", "health")
+        assert health.returncode == 2
+        first, advice = " ".join(health.stdout.split()).split(" → ")[:2]
+        assert first.startswith(f"critical: compositor: state: cannot save the map in {state}: No")
+        assert advice.startswith(f"make room in {state} and make it writable")
+        machine.run("rm", f"{state}/fill")
+        Stream(machine, 40).must_be_whole()
+        health = machine.call("geoosctl", "health")
+        assert health.returncode == 0, health.stdout
+        assert json.loads(machine.run("cat", f"{state}/places.json"))["districts"]
+        machine.run("dd", "if=/dev/zero", f"of={state}/fill", check=False)
+        machine.stop_all()  # and a full disk does not keep it from stopping
+        assert machine.call("pgrep", "-f", "bin/geoosd").stdout == ""
+    finally:
+        machine.stop_all()
+        machine.run("umount", state)
+
+
+def test_a_read_only_etc_is_enough(machine):
+    machine.configure(NO_ENGINE)
+    machine.run("sh", "-c", "mount --bind /etc /etc && mount -o remount,bind,ro /etc")
+    try:
+        machine.run("systemctl", "start", "geoos.target")
+        assert all(machine.active(each) for each in DAEMONS)
+    finally:
+        machine.stop_all()
+        machine.run("umount", "/etc")
+
+
+def test_a_downgrade_refuses_and_changes_nothing(machine):
+    """State of a newer format: one clear line, exit code 78, and the state as it was."""
+    state = "/var/lib/geoos/compositor"
+    newer = '{"format": "geoos-compositor", "version": 99, "districts": {"new": "shape"}}'
+    machine.start_all()
+    machine.stop_all()
+    machine.write(f"{state}/places.json", newer)
+    try:
+        machine.run("systemctl", "start", "geoos.target")
+        until(lambda: machine.show("geoos-compositor", "ActiveState") == "failed", "it gave up")
+        assert machine.show("geoos-compositor", "ExecMainStatus") == "78"
+        assert machine.show("geoos-compositor", "NRestarts") == "0"
+        said = told_by_geoosctl(machine, "compositor")
+        assert "places.json: a newer geoos wrote it (format version 99" in said
+        assert "install that version again" in said
+        assert machine.run("cat", f"{state}/places.json") == newer
+        assert "unreadable" not in machine.run("ls", state)
+        assert all(machine.active(each) for each in DAEMONS if each != "compositor")
+    finally:
+        machine.run("rm", f"{state}/places.json")
+        machine.stop_all()
