@@ -27,8 +27,8 @@ def root(tmp_path_factory):
             for unit in source.glob(pattern):
                 shutil.copy(unit, target)
         shutil.copytree(source / "geoos-.service.d", target / "geoos-.service.d")
-    for name in ("geoosd", "geoosctl"):
-        program = root / "opt/geoos/bin" / name
+    for name in ("opt/geoos/bin/geoosd", "opt/geoos/bin/geoosctl", "bin/sh"):
+        program = root / name
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text("#!/bin/sh\n")
         program.chmod(0o755)

@@ -1,21 +1,13 @@
 """Who may do what, and what a daemon cannot reach."""
 
 import pytest
-from conftest import until
+import verbs
+from conftest import HERE, NO_ENGINE, until
 
-READ = ("geoosctl", "status")
-USE = ("geoosctl", "prompt", "hello", "--model", "scripted")
-ADMIN = ("geoosctl", "log-level", "info")
-REFUSED = 77
+from geoosctl.cli import cli
 
-# The group `geoos-admin` adds rights; the sockets open for the group `geoos`.
-PEOPLE = {
-    "root": (0, 0, 0),
-    "member": (0, 0, REFUSED),
-    "chief": (0, 0, 0),
-    "stranger": (REFUSED, REFUSED, REFUSED),
-    "geoos-bridge": (0, 0, REFUSED),
-}
+UNAVAILABLE, REFUSED = 69, 77
+
 SOCKETS = (
     "control.sock",
     "ingest.sock",
@@ -23,6 +15,7 @@ SOCKETS = (
     "bridge.varlink",
     "compositor.varlink",
     "broadcaster.varlink",
+    "engine.varlink",
 )
 
 
@@ -31,6 +24,8 @@ def peopled(machine):
     machine.run("useradd", "--create-home", "--groups", "geoos", "member")
     machine.run("useradd", "--groups", "geoos,geoos-admin", "chief")
     machine.run("useradd", "stranger")
+    machine.write("/etc/geoos/credentials/viewers", "0123456789abcdef" * 4)
+    machine.run("chmod", "0600", "/etc/geoos/credentials/viewers")
     machine.start_all()
     machine.model(3, 0)
     return machine
@@ -43,21 +38,40 @@ def attempt(machine, who, command):
     return machine.call(*command, user=who, group=group)
 
 
-@pytest.mark.parametrize("who", PEOPLE)
-@pytest.mark.parametrize(("index", "command"), list(enumerate((READ, USE, ADMIN))))
-def test_verbs(peopled, who, index, command):
-    answer = attempt(peopled, who, command)
-    assert answer.returncode == PEOPLE[who][index], answer.stdout + answer.stderr
-    if answer.returncode == REFUSED:
-        assert "usermod -aG geoos" in answer.stderr  # the remedy
+def test_every_verb_has_an_access_class():
+    assert set(verbs.leaves(cli)) == set(verbs.TRIED), "put the verb into tests/system/verbs.py"
 
 
-@pytest.mark.parametrize("who", PEOPLE)
-@pytest.mark.parametrize("name", SOCKETS)
+@pytest.mark.parametrize("verb", verbs.TRIED)
+def test_verbs(peopled, verb):
+    access, arguments = verbs.TRIED[verb]
+    for who, may in verbs.MAY.items():
+        filled = [each.format(who=who) for each in arguments]
+        answer = attempt(peopled, who, ("geoosctl", *verb.split(), *filled))
+        told = f"{who}: {answer.returncode}\n{answer.stdout}{answer.stderr}"
+        if access in may:
+            assert answer.returncode not in (UNAVAILABLE, REFUSED), told
+            assert "cannot" not in answer.stderr, told
+        elif verb == "token create":
+            assert answer.returncode != 0, told
+            assert "0123456789abcdef" not in answer.stdout + answer.stderr
+        else:
+            assert answer.returncode == REFUSED, told
+            remedy = "sudo geoosctl" if access == verbs.ROOT else "usermod -aG geoos"
+            assert remedy in answer.stderr, told
+        assert "Traceback" not in answer.stderr, told
+
+
+@pytest.mark.parametrize("who", verbs.MAY)
+@pytest.mark.parametrize("name", SOCKETS[:-1])
 def test_sockets(peopled, who, name):
     code = f"import socket; socket.socket(socket.AF_UNIX).connect('/run/geoos/{name}')"
     answer = attempt(peopled, who, ("/usr/bin/python3", "-c", code))
     assert (answer.returncode == 0) == (who != "stranger"), answer.stderr
+
+
+def test_there_is_no_other_socket(peopled):
+    assert set(peopled.run("ls", "/run/geoos").split()) == set(SOCKETS)
 
 
 def inside(machine, daemon, code):
@@ -140,3 +154,91 @@ def test_remote_machines_by_drop_in_alone(peopled):
 def test_there_is_a_home_to_hide(peopled):
     """So that a home which a daemon cannot see is not merely one that is not there."""
     assert "member" in peopled.run("ls", "/home", user="geoos-bridge", group="geoos").split()
+
+
+def test_an_api_key_reaches_its_upstream_and_nothing_else(peopled):
+    """By the drop-in as it is shipped: LoadCredential=, root's file, one upstream of two."""
+    key = "sesame-5b1e77"
+    script = str(HERE / "scripted_model.py")
+    for name, port in (("hosted", 8601), ("plain", 8602)):
+        keys = f"/var/tmp/keys.{name}"
+        command = ("/usr/bin/python3", script, str(port), "3", "0", keys)
+        peopled.background(f"model-{name}", *command)
+    text = peopled.run("cat", "/usr/local/share/doc/geoos/drop-ins/credentials.conf")
+    drop_in = "/run/systemd/system/geoos-bridge.service.d/50-credentials.conf"
+    peopled.write("/etc/geoos/credentials/example", f"{key}\n")
+    peopled.run("chmod", "0600", "/etc/geoos/credentials/example")
+    peopled.write(drop_in, text)
+    peopled.run("systemctl", "daemon-reload")
+    peopled.configure(
+        NO_ENGINE
+        + "[[bridge.upstream]]\nid = 'hosted'\nurl = 'http://127.0.0.1:8601'\n"
+        + "api_key_credential = 'example'\n"
+        + "[[bridge.upstream]]\nid = 'plain'\nurl = 'http://127.0.0.1:8602'\n"
+    )
+    try:
+        peopled.run("systemctl", "restart", "geoos-bridge")
+        for upstream in ("hosted", "plain"):
+            model = f"{upstream}/scripted"
+            until(lambda m=model: m in peopled.call("geoosctl", "models").stdout, "it is known")
+            peopled.run("geoosctl", "prompt", "hello", "--model", model)
+        got = {name: peopled.run("cat", f"/var/tmp/keys.{name}") for name in ("hosted", "plain")}
+        assert f"POST Bearer {key}" in got["hosted"]
+        assert key not in got["plain"]
+        pid = peopled.main_pids()["bridge"]
+        shown = [
+            peopled.run("journalctl", "--no-pager", "-o", "export", "-u", "geoos-*"),
+            peopled.run("cat", f"/proc/{pid}/environ"),
+            peopled.run("systemctl", "show", "geoos-bridge"),
+            *(
+                peopled.call("geoosctl", *verb.split()).stdout
+                for verb in ("--json status", "--json health", "--json models", "config show")
+            ),
+            peopled.run("geoosctl", "metrics"),
+            peopled.run(
+                "grep", "-rlaF", key, "/var/lib/geoos", "/etc/geoos/geoos.toml", check=False
+            ),
+        ]
+        assert all(key not in each for each in shown[:-1])
+        assert shown[-1] == ""
+        held = "/run/credentials/geoos-bridge.service/example"
+        for who in ("member", "chief", "geoos-compositor"):
+            answer = attempt(peopled, who, ("cat", held))
+            assert answer.returncode != 0, who
+        worked, said = inside(peopled, "control", f"open('{held}')")
+        assert not worked, said
+    finally:
+        peopled.run("rm", drop_in)
+        peopled.run("systemctl", "daemon-reload")
+        peopled.configure(NO_ENGINE)
+        peopled.run("systemctl", "restart", "geoos-bridge")
+        peopled.run("systemctl", "stop", "model-hosted", "model-plain")
+
+
+WRITE_AND_EXECUTE = "import mmap; mmap.mmap(-1, 4096, prot=7)"
+
+
+def test_a_gpu_by_drop_in_alone(peopled):
+    """gpu.conf: the compositor starts with it, reaches what a driver needs, and nothing more."""
+    assert not inside(peopled, "compositor", WRITE_AND_EXECUTE)[0]
+    text = peopled.run("cat", "/usr/local/share/doc/geoos/drop-ins/gpu.conf")
+    for unit in ("geoos-probe", "geoos-compositor"):
+        peopled.write(f"/run/systemd/system/{unit}.service.d/50-gpu.conf", text)
+    peopled.run("systemctl", "daemon-reload")
+    try:
+        worked, said = inside(peopled, "compositor", WRITE_AND_EXECUTE)
+        assert worked, said
+        peopled.run("systemctl", "restart", "geoos-compositor")
+        assert peopled.active("compositor")
+        pid = peopled.main_pids()["compositor"]
+        groups = peopled.run("sh", "-c", f"grep ^Groups /proc/{pid}/status").split()[1:]
+        for name in ("video", "render"):
+            assert peopled.run("getent", "group", name).split(":")[2] in groups
+        for what in ("another's state", "a home", "the internet", "a device", "writing to /etc"):
+            worked, said = inside(peopled, "compositor", FORBIDDEN[what].format(other="bridge"))
+            assert not worked, (what, said)
+    finally:
+        for unit in ("geoos-probe", "geoos-compositor"):
+            peopled.run("rm", f"/run/systemd/system/{unit}.service.d/50-gpu.conf")
+        peopled.run("systemctl", "daemon-reload")
+        peopled.run("systemctl", "restart", "geoos-compositor")

@@ -1,0 +1,54 @@
+"""Every verb of geoosctl, who may use it, and a harmless way to try it.
+
+A verb that is not here fails ``test_system_access``: say which access class it has
+(docs/interfaces.md, Varlink).
+"""
+
+READ, USE, ADMIN, ROOT, LOCAL = "read", "use", "admin", "root", "local"
+"""``ROOT`` is what systemd or the mode of a file keeps to root; ``LOCAL`` asks no daemon."""
+
+TRIED = {
+    "status": (READ, []),
+    "health": (READ, []),
+    "logs": (READ, ["-n", "1"]),
+    "metrics": (READ, []),
+    "models": (READ, []),
+    "viewers": (READ, []),
+    "theme list": (READ, []),
+    "theme show": (READ, []),
+    "call": (READ, ["io.geoos.Control.GetStatus"]),
+    "prompt": (USE, ["hello", "--model", "scripted"]),
+    "snapshot": (USE, ["/tmp/{who}.png"]),
+    "theme set": (ADMIN, ["aurora"]),
+    "reload": (ADMIN, []),
+    "log-level": (ADMIN, ["info"]),
+    "start": (ROOT, ["control"]),
+    "stop": (ROOT, ["engine"]),
+    "restart": (ROOT, ["broadcaster"]),
+    "token create": (ROOT, ["--key", "/etc/geoos/credentials/viewers"]),
+    "structure": (LOCAL, ["/usr/share/doc/geoos"]),
+    "config check": (LOCAL, []),
+    "config show": (LOCAL, []),
+    "config example": (LOCAL, []),
+}
+
+MAY = {
+    "root": {READ, USE, ADMIN, ROOT, LOCAL},
+    "chief": {READ, USE, ADMIN, LOCAL},
+    "member": {READ, USE, LOCAL},
+    "geoos-bridge": {READ, USE, LOCAL},
+    "stranger": {LOCAL},
+}
+"""``chief`` is in geoos and geoos-admin, ``member`` in geoos alone, ``geoos-bridge`` is a daemon's
+user."""
+
+
+def leaves(group, prefix=""):
+    """The verbs of a click group, those of its groups as ``theme list``."""
+    context = None
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if hasattr(command, "list_commands"):
+            yield from leaves(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}"
