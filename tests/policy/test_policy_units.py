@@ -59,6 +59,27 @@ def test_nothing_to_complain_about(root):
     assert answer.returncode == 0
 
 
+DROP_INS = {"gpu": ("compositor", 0.4, 0.8), "network": ("bridge", 1.1, 1.5)}
+"""Each drop-in's unit, what it is more exposed than with it, and what it must not exceed."""
+
+
+@pytest.mark.parametrize("drop_in", DROP_INS)
+def test_a_drop_in_opens_no_more_than_it_must(drop_in, root, tmp_path):
+    daemon, least, most = DROP_INS[drop_in]
+    opened = tmp_path / "root"
+    shutil.copytree(root, opened)
+    directory = opened / f"usr/lib/systemd/system/geoos-{daemon}.service.d"
+    directory.mkdir()
+    shutil.copy(UNITS / "drop-ins" / f"{drop_in}.conf", directory)
+    unit = f"geoos-{daemon}.service"
+    answer = analyze("security", "--offline=true", f"--root={opened}", unit)
+    level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", answer.stdout)
+    assert level, answer.stdout + answer.stderr
+    assert least < float(level[1]) <= most, answer.stdout
+    answer = analyze("verify", "--man=no", f"--root={opened}", unit)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
 def test_the_check_sees_an_unknown_key(root, tmp_path):
     broken = tmp_path / "root"
     shutil.copytree(root, broken)

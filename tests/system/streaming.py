@@ -77,7 +77,7 @@ def watch(machine):
     machine.call("systemctl", "stop", "viewer")
     machine.run("rm", "-f", VIEW)
     script = str(HERE / "steady_viewer.py")
-    machine.background("viewer", "/opt/geoos/bin/python", script, VIEW)
+    machine.background("viewer", "/usr/bin/env", "/opt/geoos/bin/python", script, VIEW)
     until(lambda: machine.call("grep", "-q", "Hello", VIEW).returncode == 0, "the viewer is in")
 
 
@@ -97,14 +97,3 @@ def words(machine, session):
             if token["session"] == session:
                 seen[token["sequence_position"]] = token["current_token"]
     return seen
-
-
-def resumed_without_loss(machine, epoch):
-    """Whether the viewer saw every number of *epoch* that was sent to it, once and in order."""
-    current, numbers = None, []
-    for each in viewed(machine):
-        if each["message_type"] == "Hello":
-            current = each["payload"]["epoch"]
-        elif current == epoch and each.get("seq") is not None:
-            numbers.append(each["seq"])
-    return numbers == sorted(set(numbers))

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import DAEMONS, HERE, until
-from streaming import VIEW, Stream, watch, words
+from streaming import Stream, watch
 
 ALL = (*DAEMONS, "engine")
 BACK_SECONDS = dict.fromkeys(DAEMONS, 2.0) | {"engine": 10.0}
@@ -17,8 +17,6 @@ TOKENS, PAUSE = 60, 0.05
 WATCHDOG_SECONDS = 5
 TELL = ("health", "status")
 CONFIG = "[engine]\nenabled = 'yes'\n"
-
-__all__ = ["VIEW", "words"]
 
 
 def model_answers(machine):

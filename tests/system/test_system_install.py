@@ -3,8 +3,8 @@
 import subprocess
 
 import pytest
-from conftest import DAEMONS, HERE, ROOT, Machine, until
-from test_system_faults import VIEW, words
+from conftest import DAEMONS, ROOT, Machine
+from streaming import Stream, watch
 
 from geoosd.wire import events
 
@@ -43,13 +43,8 @@ def test_not_without_root(writable, target):
 def test_upgrade_while_a_stream_runs(writable):
     writable.start_all()
     writable.model(400, 0.1)
-    script = str(HERE / "steady_viewer.py")
-    writable.background("viewer", "/usr/bin/env", "/opt/geoos/bin/python", script, VIEW)
-    until(lambda: writable.call("grep", "-q", "Hello", VIEW).returncode == 0, "the viewer is in")
-    body = '{"model": "scripted", "stream": true, "messages": []}'
-    url = "http://127.0.0.1:1235/v1/chat/completions"
-    writable.background("client", "curl", "-sN", "-o", "/var/tmp/answer", "-d", body, url)
-    until(lambda: "w5 " in words(writable), "words arrive")
+    watch(writable)
+    stream = Stream(writable, 400)
     before, release = writable.main_pids(), writable.run("readlink", "/opt/geoos/current")
     writable.configure("# the administrator's own\n[engine]\nenabled = 'no'\n")
 
@@ -62,8 +57,8 @@ def test_upgrade_while_a_stream_runs(writable):
 
     for daemon in ("compositor", "broadcaster", "control"):
         writable.run("systemctl", "restart", f"geoos-{daemon}")
-    until(lambda: "w399 " in words(writable), "the stream's end", 60)
-    assert set(words(writable).split()) == {f"w{index}" for index in range(400)}
+    assert not stream.ended()  # all of that while it ran
+    stream.must_be_whole(60)
     writable.run("systemctl", "restart", "geoos-bridge")
     program = writable.run("readlink", "-f", "/opt/geoos/current").strip()
     for daemon, pid in writable.main_pids().items():

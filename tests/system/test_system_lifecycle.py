@@ -1,33 +1,59 @@
 """Start, look, reload, stop, boot again."""
 
 import json
-import time
 
 import pytest
 from conftest import DAEMONS, NO_ENGINE, until
+from streaming import Stream, watch, words
 
 START_SECONDS = 3.0
 STOP_SECONDS = 3.0
-LOADED_MACHINE = 3
-"""Other work on the machine may make it this many times slower before a test fails."""
+TRIES = 3
+"""Other work on the machine makes everything slower: the best of so many tries counts."""
+
+SERVICES = [f"geoos-{daemon}.service" for daemon in DAEMONS]
+
+
+def stamp(machine, unit, name):
+    """A time of *unit*, seconds of systemd's monotonic clock."""
+    return int(machine.show(unit, f"{name}TimestampMonotonic")) / 1e6
+
+
+def start_and_measure(machine):
+    """Seconds from the first process to the target: READY=1 of all."""
+    machine.run("systemctl", "start", "geoos.target")
+    began = min(stamp(machine, unit, "InactiveExit") for unit in SERVICES)
+    return stamp(machine, "geoos.target", "ActiveEnter") - began
+
+
+def stop_and_measure(machine):
+    """Seconds from the first SIGTERM to the end of the last process."""
+    machine.stop_all()
+    began = min(stamp(machine, unit, "ActiveExit") for unit in SERVICES)
+    return max(stamp(machine, unit, "InactiveEnter") for unit in SERVICES) - began
 
 
 @pytest.fixture(scope="module")
-def running(machine, record_testsuite_property):
+def running(machine):
     machine.configure(NO_ENGINE)
-    began = time.monotonic()
-    machine.run("systemctl", "start", "geoos.target")
-    took = time.monotonic() - began
-    record_testsuite_property("start_seconds", f"{took:.2f}")
-    machine.started_in = took
+    machine.started_in = start_and_measure(machine)
     return machine
 
 
-def test_ready_in_time(running):
-    chain = running.run("systemd-analyze", "critical-chain", "geoos.target")
-    assert running.started_in <= START_SECONDS * LOADED_MACHINE, chain
+def test_ready_in_time(running, record_testsuite_property):
+    took = running.started_in
+    for _ in range(TRIES - 1):
+        if took <= START_SECONDS:
+            break
+        running.stop_all()
+        took = min(took, start_and_measure(running))
+    record_testsuite_property("start_seconds", f"{took:.2f}")
+    assert took <= START_SECONDS, running.run("systemd-analyze", "critical-chain", "geoos.target")
     assert all(running.active(each) for each in DAEMONS)
     assert running.run("systemctl", "--failed", "--no-legend") == ""
+    # Side by side: no daemon waits for another one's READY=1.
+    ready = [stamp(running, unit, "ActiveEnter") for unit in SERVICES]
+    assert all(stamp(running, unit, "InactiveExit") < min(ready) for unit in SERVICES)
 
 
 def test_it_answers(running):
@@ -37,7 +63,8 @@ def test_it_answers(running):
     assert {each["state"] for each in status["daemons"]} == {"active"}
     health = running.call("geoosctl", "health")
     assert health.returncode == 1, health.stdout
-    assert "no upstream" in health.stdout  # it runs without, and says so
+    assert health.stdout.startswith("warning: no upstream")  # it runs without, and says so
+    assert "→" in health.stdout.split("\n\n")[0]  # and what to do
 
 
 def test_an_unwanted_engine_is_skipped_not_failed(running):
@@ -65,18 +92,98 @@ def test_a_refused_reload_fails_and_changes_nothing(running):
         running.configure(NO_ENGINE)
 
 
-def test_stop_leaves_nothing(running):
-    began = time.monotonic()
-    running.stop_all()
-    assert time.monotonic() - began <= STOP_SECONDS * LOADED_MACHINE
+def test_stop_leaves_nothing_also_while_a_stream_runs(running, record_testsuite_property):
+    running.model(400, 0.1)
+    watch(running)
+    Stream(running, 400)
+    took = stop_and_measure(running)
+    for _ in range(TRIES - 1):
+        if took <= STOP_SECONDS:
+            break
+        running.run("systemctl", "start", "geoos.target")
+        running.model(400, 0.1)
+        Stream(running, 400)
+        took = min(took, stop_and_measure(running))
+    record_testsuite_property("stop_seconds", f"{took:.2f}")
+    assert took <= STOP_SECONDS
+    running.run("systemctl", "stop", "viewer", "model")
+    running.call("systemctl", "stop", "client")
     assert running.call("pgrep", "-f", "bin/geoosd").stdout == ""
     assert running.run("ls", "/run/geoos").split() == ["engine.varlink"]
     assert running.call("ls", "/run/geoos/engine.varlink/").returncode != 0  # a link to nothing
+    users = ",".join(f"geoos-{daemon}" for daemon in (*DAEMONS, "engine"))
+    assert running.call("ps", "--no-headers", "-u", users).stdout == ""
+    owned = ("find", "/tmp", "/var/tmp", "/dev/shm", "/run", "-xdev", "-user")
+    for daemon in DAEMONS:
+        assert running.run(*owned, f"geoos-{daemon}", check=False) == ""
+    said = running.journal("-u", "geoos-*", "-p", "warning", "-n", "50")
+    assert not [each for each in said if "did not end as it should" in str(each["MESSAGE"])]
+    assert running.run("systemctl", "--failed", "--no-legend") == ""
+
+
+# -- any order -------------------------------------------------------------------------------------
+
+
+def say(machine, first, count):
+    """Send numbered messages to ingest, as a producer does, whoever runs or does not."""
+    code = (
+        "import json, socket, struct, sys, time\n"
+        "s = socket.socket(socket.AF_UNIX); s.connect('/run/geoos/ingest.sock')\n"
+        "for n in range(int(sys.argv[1]), int(sys.argv[2])):\n"
+        "    token = {'current_token': f'v{n} ', 'sequence_position': n, 'session': 'early'}\n"
+        "    message = {'message_type': 'TokenVisualizationUpdate', 'timestamp': time.time()}\n"
+        "    data = json.dumps({**message, 'payload': token}).encode()\n"
+        "    s.sendall(struct.pack('<I', len(data)) + data)\n"
+    )
+    machine.run("/usr/bin/python3", "-c", code, str(first), str(first + count))
+
+
+ORDERS = {
+    "the broadcaster first, the compositor last": (
+        "broadcaster",
+        "control",
+        "bridge",
+        "compositor",
+    ),
+    "from the source to the viewer": ("bridge", "compositor", "broadcaster", "control"),
+    "from the viewer to the source": ("control", "broadcaster", "compositor", "bridge"),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_any_order_and_nothing_is_lost(running, order):
+    """A socket may start its daemon earlier than we ask: what is sent before it is ready waits."""
+    running.stop_all()
+    running.run("systemctl", "start", "geoos-ingest.socket", "geoos-feed.socket")
+    say(running, 0, 50)  # by now the compositor is only beginning to start
+    for daemon in ORDERS[order]:
+        running.run("systemctl", "start", "--no-block", f"geoos-{daemon}")
+    say(running, 50, 50)
+    until(lambda: all(running.active(each) for each in DAEMONS), "all are up")
+    watch(running)
+    say(running, 100, 50)
+    wanted = list(range(150))
+    until(lambda: sorted(words(running, "early")) == wanted, "all that was said has arrived")
+    until(lambda: running.call("geoosctl", "status").returncode == 0, "status is well")
+    running.run("systemctl", "stop", "viewer")
 
 
 def test_everything_is_back_after_a_reboot(running):
+    running.start_all()
+    before = running.main_pids()
     running.run("systemctl", "enable", "geoos.target")
     running.run("geoosctl", "config", "check", "/etc/geoos/geoos.toml")
     running.reboot()
     until(lambda: all(running.active(each) for each in DAEMONS), "all are back")
-    assert running.call("geoosctl", "status").returncode == 0
+    assert running.main_pids() != before
+    status = running.call("geoosctl", "status")
+    assert status.returncode == 0
+    assert "not enabled" not in status.stdout
+    for path in ("/", "/metrics", "/api/status"):
+        running.run("curl", "-fsS", f"http://127.0.0.1:8765{path}")
+    running.model(20, 0.02)
+    watch(running)
+    Stream(running, 20).must_be_whole()
+    # It was shut down, not killed.
+    said = running.journal("-u", "geoos-*", "-b", "-p", "warning")
+    assert not [each for each in said if "did not end as it should" in str(each["MESSAGE"])]

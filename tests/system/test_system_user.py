@@ -35,9 +35,44 @@ def test_everything_runs_as_ann(desktop):
     for daemon in DAEMONS:
         state = as_ann(desktop, "systemctl", "--user", "is-active", f"geoos-{daemon}")
         assert state.stdout.strip() == "active", log
-    assert as_ann(desktop, "geoosctl", "status").returncode == 0
+    status = as_ann(desktop, "geoosctl", "status")
+    assert status.returncode == 0, status.stdout + status.stderr
+    assert "systemctl --user enable geoos.target" in status.stdout  # her manager is found
     sockets = desktop.run("ls", f"/run/user/{desktop.uid}/geoos").split()
     assert "control.sock" in sockets
+
+
+def test_killed_it_is_back(desktop):
+    show = ("systemctl", "--user", "show", "-P", "MainPID", "geoos-bridge")
+    pid = as_ann(desktop, *show).stdout.strip()
+    as_ann(desktop, "systemctl", "--user", "kill", "-s", "KILL", "geoos-bridge")
+    until(lambda: as_ann(desktop, *show).stdout.strip() not in ("0", pid), "another process")
+    until(lambda: as_ann(desktop, "geoosctl", "status").returncode == 0, "status is well")
+
+
+def test_geoosctl_stops_and_starts(desktop):
+    stopped = as_ann(desktop, "geoosctl", "stop")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    status = as_ann(desktop, "geoosctl", "status")
+    assert status.returncode == 3
+    assert "systemctl --user start geoos.target" in status.stdout
+    started = as_ann(desktop, "geoosctl", "start")
+    assert started.returncode == 0, started.stdout + started.stderr
+    assert as_ann(desktop, "geoosctl", "status").returncode == 0
+
+
+def test_a_bad_configuration_is_one_clear_line_and_no_restart(desktop):
+    as_ann(desktop, "geoosctl", "stop", "bridge")
+    desktop.configure("[engine]\nenabled = 'no'\n[bridge]\nlisen = 'x'\n")
+    try:
+        started = as_ann(desktop, "geoosctl", "start", "bridge")
+        assert started.returncode == 78, started.stdout + started.stderr
+        assert "do you mean bridge.listen?" in " ".join(started.stdout.split())
+        sockets = desktop.run("ls", f"/run/user/{desktop.uid}/geoos").split()
+        assert "bridge.varlink" not in sockets  # nobody can start it by knocking
+    finally:
+        desktop.configure("[engine]\nenabled = 'no'\n")
+    assert as_ann(desktop, "geoosctl", "start", "bridge").returncode == 0
 
 
 def test_reload_and_stop(desktop):
