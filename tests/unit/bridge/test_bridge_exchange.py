@@ -345,3 +345,31 @@ def test_who_has_its_turn_has_no_position():
     exchange.sent()
     assert exchange.request_row(0.0).position is None
     assert exchange.status == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "complete"),
+    [
+        (sse(delta("a"), end()), True),
+        (sse(delta("a"), b"[DONE]"), True),
+        (sse(delta("a")), False),
+        (sse(delta("a"), b"{broken", end()), False),
+        (sse(delta("a"), {"error": {"message": "no"}}, b"[DONE]"), False),
+    ],
+)
+def test_what_is_complete(body, complete):
+    exchange = begin()
+    exchange.receive(body, 1.0)
+    assert not exchange.is_complete
+    exchange.finish(2.0)
+    assert exchange.is_complete is complete
+
+
+def test_an_answer_that_is_given_again_has_no_speed():
+    exchange = Exchange("s", model="m", upstream="u", dialect="chat", replay_of="first")
+    assert exchange.started(0.0) == [SessionStarted("s", "m", "u", 1, replay_of="first")]
+    exchange.answered(200, SSE, 0.5)
+    exchange.receive(sse(delta("a")), 1.0)
+    exchange.receive(sse(delta("b"), end()), 2.0)
+    (ended,) = exchange.finish(3.0)
+    assert (ended.time_to_first_token, ended.tokens_per_second) == (None, None)
