@@ -126,7 +126,7 @@ def exit_in_words(code: str, status: int) -> str | None:
 _RESULTS: Final[Mapping[str, str]] = {
     "watchdog": "hung: the watchdog ended it",
     "oom-kill": "ran out of memory",
-    "start-limit-hit": "failed too often in a short time",
+    "start-limit-hit": "too often in a short time",
     "timeout": "did not start or stop in time",
     "resources": "systemd could not start it: a resource is missing",
     "signal": "",
@@ -136,11 +136,17 @@ _RESULTS: Final[Mapping[str, str]] = {
 }
 
 
+_RESTARTED: Final = ("signal", "exit-code", "core-dump", "watchdog", "oom-kill")
+"""Results after which systemd starts a unit again."""
+
+
 def trouble(unit: Unit) -> str | None:
     """Why a unit is down or was restarted, in words; None when there is nothing to say."""
-    why = ", ".join(
-        part for part in (_RESULTS.get(unit.result, unit.result), unit.last_exit) if part
-    )
+    result = _RESULTS.get(unit.result, unit.result)
+    if unit.active == "failed" and unit.result in _RESTARTED and unit.exit_code != EX_CONFIG:
+        # Restart=always would have brought it back; systemd keeps the first result that it had.
+        result = ", ".join(part for part in (_RESULTS["start-limit-hit"], result) if part)
+    why = ", ".join(part for part in (result, unit.last_exit) if part)
     if unit.load == "masked":
         return "masked: it is kept from starting"
     if unit.failed:

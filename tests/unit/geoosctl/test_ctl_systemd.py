@@ -48,8 +48,15 @@ def test_units_are_read_from_what_systemctl_shows():
     ("fields", "why"),
     [
         ({"load": "masked"}, "masked: it is kept from starting"),
-        ({"active": "failed", "result": "watchdog"}, "failed: hung: the watchdog ended it"),
-        ({"active": "failed", "result": "oom-kill"}, "failed: ran out of memory"),
+        (
+            {"active": "failed", "result": "watchdog"},
+            "failed: too often in a short time, hung: the watchdog ended it",
+        ),
+        (
+            {"active": "failed", "result": "oom-kill"},
+            "failed: too often in a short time, ran out of memory",
+        ),
+        ({"active": "failed", "result": "start-limit-hit"}, "failed: too often in a short time"),
         ({"sub": "auto-restart", "result": "success"}, "waits for a restart"),
         ({"restarts": 1}, "systemd restarted it once"),
         ({"restarts": 1, "active": "inactive", "last_exit": "exited with 0"}, None),
