@@ -1,5 +1,7 @@
 """Who may do what, and what a daemon cannot reach."""
 
+import json
+
 import pytest
 import verbs
 from conftest import HERE, NO_ENGINE, until
@@ -26,7 +28,9 @@ def peopled(machine):
     machine.run("useradd", "stranger")
     machine.write("/etc/geoos/credentials/viewers", "0123456789abcdef" * 4)
     machine.run("chmod", "0600", "/etc/geoos/credentials/viewers")
-    machine.start_all()
+    machine.write("/tmp/prompts.jsonl", '{"prompt": "hello", "model": "scripted"}\n')
+    machine.run("chmod", "0644", "/tmp/prompts.jsonl")
+    machine.start_all(f"{NO_ENGINE}[bridge]\nrecord = 'full'\n")
     machine.model(3, 0)
     return machine
 
@@ -42,11 +46,24 @@ def test_every_verb_has_an_access_class():
     assert set(verbs.leaves(cli)) == set(verbs.TRIED), "put the verb into tests/system/verbs.py"
 
 
-@pytest.mark.parametrize("verb", verbs.TRIED)
+def recorded(machine):
+    """The id of a new session, when it is on the disk."""
+    until(
+        lambda: machine.call("geoosctl", "prompt", "hello", "--model", "scripted").returncode == 0,
+        "answered",
+    )
+    rows = json.loads(machine.run("geoosctl", "--json", "sessions"))["sessions"]
+    return rows[0]["id"]
+
+
+@pytest.mark.parametrize(
+    "verb", [verb for verb, (_, how) in verbs.TRIED.items() if how is not None]
+)
 def test_verbs(peopled, verb):
     access, arguments = verbs.TRIED[verb]
     for who, may in verbs.MAY.items():
-        filled = [each.format(who=who) for each in arguments]
+        session = recorded(peopled) if "{session}" in arguments else ""
+        filled = [each.format(who=who, session=session) for each in arguments]
         answer = attempt(peopled, who, ("geoosctl", *verb.split(), *filled))
         told = f"{who}: {answer.returncode}\n{answer.stdout}{answer.stderr}"
         if access in may:
@@ -180,7 +197,7 @@ def test_an_api_key_reaches_its_upstream_and_nothing_else(peopled):
         peopled.run("systemctl", "restart", "geoos-bridge")
         for upstream in ("hosted", "plain"):
             model = f"{upstream}/scripted"
-            until(lambda m=model: m in peopled.call("geoosctl", "models").stdout, "it is known")
+            until(lambda u=upstream: u in ready(peopled), "it is known")
             peopled.run("geoosctl", "prompt", "hello", "--model", model)
         got = {name: peopled.run("cat", f"/var/tmp/keys.{name}") for name in ("hosted", "plain")}
         assert f"POST Bearer {key}" in got["hosted"]
@@ -213,6 +230,12 @@ def test_an_api_key_reaches_its_upstream_and_nothing_else(peopled):
         peopled.configure(NO_ENGINE)
         peopled.run("systemctl", "restart", "geoos-bridge")
         peopled.run("systemctl", "stop", "model-hosted", "model-plain")
+
+
+def ready(machine):
+    """The upstreams whose models can be asked."""
+    models = json.loads(machine.run("geoosctl", "--json", "models"))["models"]
+    return {row["upstream"] for row in models if row["state"] == "ready"}
 
 
 WRITE_AND_EXECUTE = "import mmap; mmap.mmap(-1, 4096, prot=7)"

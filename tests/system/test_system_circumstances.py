@@ -63,7 +63,7 @@ def test_a_taken_port_is_one_clear_line_and_no_restart(machine, daemon, key, por
         assert key in shown
         said = told_by_geoosctl(machine, daemon)
         assert f"cannot listen on 127.0.0.1:{port}: the port is taken" in said
-        assert "→ geoosctl config check; then: sudo geoosctl start" in said
+        assert "→ mend that; then: sudo geoosctl start" in said
         assert all(machine.active(each) for each in DAEMONS if each != daemon)
     finally:
         machine.run("systemctl", "stop", "squatter")
@@ -82,7 +82,7 @@ def test_a_bad_configuration_is_one_clear_line_and_no_restart(machine):
             assert "do you mean compositor.fps?" in lines[0]
             said = told_by_geoosctl(machine, daemon)
             assert "do you mean compositor.fps?" in said
-            assert f"geoosctl config check; then: sudo geoosctl start {daemon}" in said
+            assert f"mend that; then: sudo geoosctl start {daemon}" in said
     finally:
         machine.configure(NO_ENGINE)
         machine.stop_all()
