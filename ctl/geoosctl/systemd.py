@@ -207,8 +207,11 @@ def find(socket_path: Path, *, chosen: bool) -> Manager | None:
 
 
 def installed() -> Manager | None:
-    """The manager that has the units: the system's before the user's."""
+    """The manager that has the units: the system's before the user's, but for who is not root while
+    the system's do not run."""
     candidates: tuple[Manager, ...] = ("system", "user")
+    if os.getuid() != 0 and not (SYSTEM_RUNTIME_DIR / "control.sock").exists():
+        candidates = ("user", "system")
     return next((each for each in candidates if _installed(each)), None)
 
 

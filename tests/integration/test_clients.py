@@ -174,7 +174,7 @@ def generating(stack):
 
 @pytest.mark.parametrize("client", HANGING_UP, ids=lambda client: client.__name__)
 def test_a_client_that_hangs_up_stops_the_engine(shared_stack, client):
-    """200 ms are the aim (docs/measurements); a second is what a loaded machine gets. Run to its
+    """200 ms are the aim; a second is what a loaded machine gets. Run to its
     end, the answer would take minutes.
     """
     with shared_stack.viewer() as viewer:

@@ -21,7 +21,7 @@ SOCKETS = {
 def running(machine):
     """Everything runs, by geoosctl's doing."""
     machine.configure(NO_ENGINE)
-    machine.run("geoosctl", "start")
+    until(lambda: machine.call("geoosctl", "start").returncode == 0, "started")
     return machine
 
 
