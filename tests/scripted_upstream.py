@@ -273,7 +273,7 @@ class Client:
         body=None,
         trailers=(),
         chunked=False,
-        host="geoos.test",
+        host="localhost",
     ):
         fields = [("Host", host), *headers]
         if chunked:

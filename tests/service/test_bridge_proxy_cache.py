@@ -56,6 +56,7 @@ async def test_a_repeated_question_is_answered_byte_for_byte():
     async with proxied(upstream) as rig:
         cached(rig)
         first = await post(rig, body=body())
+        await until(lambda: rig.proxy.cache.statistics().entries == 1)
         again = await post(rig, body=b" " + body())
         assert (first.body, again.body) == (WHOLE, WHOLE)
         assert first.get(b"x-geoos-cache") == b"miss"
@@ -167,6 +168,7 @@ async def test_another_configuration_begins_empty():
     async with proxied(upstream) as rig:
         cached(rig)
         await post(rig, body=body())
+        await until(lambda: rig.proxy.cache.statistics().entries == 1)
         cached(rig)
         assert rig.proxy.cache.statistics().entries == 1
         assert [queue.name for queue in rig.proxy.cache.queues()] == ["cache KiB"]

@@ -6,11 +6,13 @@ import time
 import httpx
 import pytest
 import trio
-from broadcaster_wire import UPGRADE, raw_viewer
+from broadcaster_wire import PONG, UPGRADE, frame, raw_viewer
 from test_broadcaster_http import client
+from test_broadcaster_hygiene import settle
 from test_broadcaster_viewers import TOKEN, standing, watching
 from websockets.exceptions import InvalidStatus
 
+from geoosd.broadcaster.adapters.stream import CLOSE_SECONDS
 from geoosd.errors import ConfigError
 from geoosd.wire import tokens
 
@@ -121,7 +123,6 @@ async def test_viewers_need_one_too(tmp_path, key_file):
             ]
 
 
-@pytest.mark.xfail(strict=False, reason="races the stall limit")
 async def test_a_connection_ends_with_its_token(tmp_path, key_file, mock_clock):
     token = tokens.issue(KEY, "viewer", "5", 1_000_000.0, 90)
     upgrade = UPGRADE.replace(b"?", b"?access_token=" + token.encode() + b"&")
@@ -129,10 +130,17 @@ async def test_a_connection_ends_with_its_token(tmp_path, key_file, mock_clock):
         clock = [1_000_010.0]
         stand.service.port.router.guard._now = stand.service.fanout.now = lambda: clock[0]
         async with raw_viewer(stand.port, upgrade) as viewer:
-            await trio.testing.wait_all_tasks_blocked(0.01)
+            await settle()
+            # A sign of life in between: a minute of silence ends a connection for that alone.
+            mock_clock.jump(59)
+            await settle()
+            await viewer.send(frame(PONG))
+            await settle()
             clock[0] += 85
-            mock_clock.jump(60)
-            await trio.testing.wait_all_tasks_blocked(0.01)
+            mock_clock.jump(1)
+            await settle()
+            mock_clock.jump(CLOSE_SECONDS)  # it does not answer our Close
+            await settle()
             assert (await viewer.until_close())[1] == 1008
 
 
