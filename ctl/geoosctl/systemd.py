@@ -43,6 +43,7 @@ _PROPERTIES = (
     "MainPID",
     "ExecMainCode",
     "ExecMainStatus",
+    "StatusText",
 )
 _BOOTED = Path("/run/systemd/system")
 _ASK_SECONDS = 5.0
@@ -51,7 +52,8 @@ _DENIED = ("authentication required", "access denied", "permission denied", "not
 
 
 class Unit(Struct):
-    """A unit as systemd sees it. ``last_exit`` is None while no process of it has ended."""
+    """A unit as systemd sees it. ``last_exit`` is None while no process of it has ended;
+    ``last_error`` is what a daemon that refused to start (78) told systemd of the reason."""
 
     name: str
     load: str
@@ -92,6 +94,7 @@ def _blocks(output: str) -> Iterator[dict[str, str]]:
 
 def _unit(fields: Mapping[str, str]) -> Unit:
     code, status = fields.get("ExecMainCode", ""), _count(fields.get("ExecMainStatus"))
+    exit_code = status if _EXITS.get(code) == "exited" else None
     return Unit(
         name=fields["Id"],
         load=fields.get("LoadState", ""),
@@ -102,7 +105,8 @@ def _unit(fields: Mapping[str, str]) -> Unit:
         restarts=_count(fields.get("NRestarts")),
         pid=_count(fields.get("MainPID")) or None,
         last_exit=exit_in_words(_EXITS.get(code, ""), status),
-        exit_code=status if _EXITS.get(code) == "exited" else None,
+        exit_code=exit_code,
+        last_error=(fields.get("StatusText") or None) if exit_code == EX_CONFIG else None,
     )
 
 

@@ -334,6 +334,7 @@ def main(spec: ServiceSpec, argv: Sequence[str] | None = None) -> int:
 
 def _refuse(name: str, reason: str) -> int:
     """Say why there is no configuration to run with, before it could tell how to log."""
+    Notifier().status(reason)
     if journal.stderr_is_journal():
         logs.configure(name, "info").logger().critical(reason, **events.CANNOT_START.fields)
     else:

@@ -127,7 +127,7 @@ def _add_units(manager: systemd.Manager, entries: list[Entry]) -> bool | None:
     known = {entry.name: entry for entry in entries}
     for name, unit in units.items():
         if unit.failed or unit.restarts:
-            unit.last_error = journal.last_error(manager, name)
+            unit.last_error = journal.last_error(manager, name) or unit.last_error
             unit.last_exit = unit.last_exit or journal.last_exit(manager, name)
         if name not in known and unit.failed:
             known[name] = Entry(name, "unreachable")

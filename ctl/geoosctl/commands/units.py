@@ -114,7 +114,7 @@ def _show(
     shown = {name: unit for name, unit in units.items() if not daemons or name in daemons}
     for name, unit in shown.items():
         if unit.failed:
-            unit.last_error = journal.last_error(manager, name)
+            unit.last_error = journal.last_error(manager, name) or unit.last_error
     if settings().json:
         output.print_json({"units": {name: msgspec.to_builtins(it) for name, it in shown.items()}})
     else:

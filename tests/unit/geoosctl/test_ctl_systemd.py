@@ -17,6 +17,7 @@ NRestarts=0
 MainPID=0
 ExecMainCode=1
 ExecMainStatus=78
+StatusText=cannot use geoos.toml: unknown key a=b
 
 Id=geoos-compositor.service
 LoadState=loaded
@@ -27,6 +28,7 @@ NRestarts=2
 MainPID=77
 ExecMainCode=2
 ExecMainStatus=9
+StatusText=2 sessions
 
 nonsense without an Id
 """
@@ -36,10 +38,14 @@ def test_units_are_read_from_what_systemctl_shows():
     bridge, compositor = systemd.parse(SHOWN)
     assert (bridge.failed, bridge.exit_code, bridge.pid) == (True, 78, None)
     assert systemd.trouble(bridge) == "failed: exited with 78"
+    assert bridge.last_error == "cannot use geoos.toml: unknown key a=b"
+    assert systemd.remedy(bridge, "system") == "mend that; then: sudo geoosctl start bridge"
+    bridge.last_error = None
     assert systemd.remedy(bridge, "system") == (
         "geoosctl config check; then: sudo geoosctl start bridge"
     )
     assert (compositor.failed, compositor.pid, compositor.restarts) == (False, 77, 2)
+    assert compositor.last_error is None
     assert systemd.trouble(compositor) == "systemd restarted it 2 times (killed by SIGKILL)"
     assert systemd.remedy(compositor, "system") is None
 
