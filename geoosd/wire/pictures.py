@@ -13,8 +13,10 @@ from geoosd.errors import MessageError
 from geoosd.wire.framing import KIND_PICTURE
 
 JPEG: Final = 1
+HEADER_BYTES: Final = 16
 
 _HEADER: Final = struct.Struct("<BBHHHQ")
+_JPEG_BEGINS: Final = b"\xff\xd8"
 
 
 class Picture(NamedTuple):
@@ -33,10 +35,15 @@ def encode_picture(picture: Picture) -> bytes:
 
 
 def decode_picture(payload: bytes) -> Picture:
-    """The inverse. Raises :class:`MessageError` for what is no picture."""
-    if len(payload) < _HEADER.size:
-        raise MessageError("malformed", f"cannot take a picture: it has {len(payload)} bytes")
-    kind, codec, width, height, _, seq = _HEADER.unpack_from(payload)
+    """The inverse, for whoever gets a picture from another process.
+
+    Raises :class:`MessageError` for what is no JPEG with a size.
+    """
+    if len(payload) < HEADER_BYTES:
+        raise MessageError("malformed", f"cannot take a picture of {len(payload)} bytes")
+    kind, codec, width, height, _reserved, seq = _HEADER.unpack_from(payload)
     if kind != KIND_PICTURE or codec != JPEG:
         raise MessageError("malformed", f"cannot take a picture: kind {kind}, codec {codec}")
-    return Picture(width, height, seq, payload[_HEADER.size :])
+    if not width or not height or not payload.startswith(_JPEG_BEGINS, HEADER_BYTES):
+        raise MessageError("malformed", "cannot take a picture: it is no JPEG with a size")
+    return Picture(width, height, seq, payload[HEADER_BYTES:])

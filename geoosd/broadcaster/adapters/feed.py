@@ -14,7 +14,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from geoosd.broadcaster.adapters.fanout import Fanout
-from geoosd.broadcaster.core import frames, pictures
+from geoosd.broadcaster.core import frames
 from geoosd.broadcaster.core.hub import Hub, Scene
 from geoosd.errors import MessageError
 from geoosd.runtime.link import Link
@@ -38,6 +38,7 @@ from geoosd.wire.messages import (
     Snapshot,
     SnapshotRequest,
 )
+from geoosd.wire.pictures import decode_picture
 
 SNAPSHOT_SECONDS = 2.0
 _RECEIVE_BYTES = 65536
@@ -176,7 +177,7 @@ class Feed:
         try:
             kind, data = split_feed_frame(frame)
             if kind != KIND_JSON:
-                pictures.header_of(data)
+                decode_picture(data)
                 self.pictures += 1
                 self._show(data)
                 return

@@ -1,44 +1,17 @@
-"""Pictures: read as they come, framed once, and only the newest for who is slow."""
+"""Pictures: framed once, and only the newest for who is slow."""
 
-import struct
-
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from test_broadcaster_hub import ALL, TOKEN, drain, joined, made, say
 
 from geoosd.broadcaster.core import frames, pictures
 from geoosd.broadcaster.core.subscription import Filter, Subscription
-from geoosd.errors import MessageError
 from geoosd.wire.messages import Hello
+from geoosd.wire.pictures import Picture, encode_picture
 
 FRAMES = Subscription(Filter(frozenset({"frames", "tokens"})), 0)
 
 
-def picture(seq=1, size=100, width=64, height=32):
-    return struct.pack("<BBHHHQ", 1, 1, width, height, 0, seq) + b"\xff\xd8" + b"j" * size
-
-
-def test_a_header_is_read():
-    assert pictures.header_of(picture(7)) == (1, 1, 64, 32, 0, 7)
-
-
-@pytest.mark.parametrize(
-    "bad", [b"", b"a" * 16, picture(width=0), picture(height=0), picture().replace(b"\xff", b"x")]
-)
-def test_what_is_no_picture_is_refused(bad):
-    with pytest.raises(MessageError, match="cannot take a picture"):
-        pictures.header_of(bad)
-
-
-@given(st.binary(max_size=64))
-def test_any_bytes_are_a_picture_or_refused(data):
-    try:
-        header = pictures.header_of(data)
-    except MessageError:
-        return
-    assert header.width
-    assert header.height
+def picture(seq=1, size=100):
+    return encode_picture(Picture(64, 32, seq, b"\xff\xd8" + b"j" * size))
 
 
 def test_a_part_ends_with_the_boundary():
