@@ -53,7 +53,7 @@ VERBS: Final = {
     "prompt": "prompt",
     "batch": "batch",
     "models": "listings",
-    "viewers": "listings",
+    "viewers": "viewers",
     "watch": "watch",
     "token": "token",
     "sessions": "sessions",
@@ -133,14 +133,10 @@ class Verb(click.Command):
                     formatter.write_text(example)
 
 
-class VerbGroup(click.Group):
-    """Verbs under one name, such as ``theme list``; takes the common options as well."""
+class VerbGroup(Verb, click.Group):
+    """Verbs under one name, such as ``theme list``; with ``invoke_without_command`` itself one."""
 
     command_class = Verb
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params += _common_options()
 
 
 class _Geoosctl(click.Group):

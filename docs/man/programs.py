@@ -34,10 +34,10 @@ def verbs(group: click.Group, above: str = "geoosctl") -> Iterator[tuple[str, cl
     for name in group.list_commands(parent):
         command = group.get_command(parent, name)
         assert command is not None, name
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield f"{above} {name}", click.Context(command, info_name=f"{above} {name}")
         if isinstance(command, click.Group):
             yield from verbs(command, f"{above} {name}")
-        else:
-            yield f"{above} {name}", click.Context(command, info_name=f"{above} {name}")
 
 
 def geoosctl() -> list[str]:

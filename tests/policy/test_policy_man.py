@@ -103,10 +103,10 @@ def verbs(group=cli, above=()):
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield (*above, name)
         if isinstance(command, click.Group):
             yield from verbs(command, (*above, name))
-        else:
-            yield (*above, name)
 
 
 @pytest.mark.parametrize("verb", list(verbs()), ids=" ".join)

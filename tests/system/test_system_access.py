@@ -56,6 +56,21 @@ def recorded(machine):
     return rows[0]["id"]
 
 
+def watched(machine):
+    """The id of a viewer that is connected; it comes back after it was sent away."""
+    if machine.call("systemctl", "is-active", "viewer").returncode != 0:
+        viewer = str(HERE / "steady_viewer.py")
+        machine.background("viewer", "/opt/geoos/bin/python", viewer, "/dev/null")
+    shown = []
+
+    def connected():
+        shown[:] = json.loads(machine.run("geoosctl", "--json", "viewers"))["viewers"]
+        return shown
+
+    until(connected, "somebody watches")
+    return shown[0]["id"]
+
+
 @pytest.mark.parametrize(
     "verb", [verb for verb, (_, how) in verbs.TRIED.items() if how is not None]
 )
@@ -63,7 +78,8 @@ def test_verbs(peopled, verb):
     access, arguments = verbs.TRIED[verb]
     for who, may in verbs.MAY.items():
         session = recorded(peopled) if "{session}" in arguments else ""
-        filled = [each.format(who=who, session=session) for each in arguments]
+        viewer = watched(peopled) if "{viewer}" in arguments else ""
+        filled = [each.format(who=who, session=session, viewer=viewer) for each in arguments]
         answer = attempt(peopled, who, ("geoosctl", *verb.split(), *filled))
         told = f"{who}: {answer.returncode}\n{answer.stdout}{answer.stderr}"
         if access in may:

@@ -29,6 +29,7 @@ TRIED = {
     "session delete": (ADMIN, ["{session}", "--yes"]),
     "prompt": (USE, ["hello", "--model", "scripted"]),
     "snapshot": (USE, ["/tmp/{who}.png"]),
+    "viewers disconnect": (ADMIN, ["{viewer}"]),
     "theme set": (ADMIN, ["aurora"]),
     "reload": (ADMIN, []),
     "log-level": (ADMIN, ["info"]),
@@ -59,7 +60,8 @@ def leaves(group, prefix=""):
     context = None
     for name in group.list_commands(context):
         command = group.get_command(context, name)
-        if hasattr(command, "list_commands"):
-            yield from leaves(command, f"{prefix}{name} ")
-        else:
+        is_group = hasattr(command, "list_commands")
+        if not is_group or command.invoke_without_command:
             yield f"{prefix}{name}"
+        if is_group:
+            yield from leaves(command, f"{prefix}{name} ")

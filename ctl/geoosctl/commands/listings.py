@@ -1,10 +1,9 @@
-"""``models`` and ``viewers``: what there is to ask, and who looks."""
+"""``models``: what there is to ask."""
 
 from __future__ import annotations
 
 import shutil
 import textwrap
-import time
 from collections.abc import Iterator, Sequence
 
 import click
@@ -35,27 +34,6 @@ class Model(Struct):
 
 class _Models(Struct):
     models: list[Model]
-
-
-class Viewer(Struct):
-    """Somebody who looks at the map.
-
-    ``since`` is seconds since the epoch, ``tick`` ms, ``rate`` messages a second.
-    """
-
-    id: str
-    address: str
-    since: float
-    lag: int
-    dropped: int
-    sent: int
-    channels: list[str]
-    tick: int
-    rate: float = 0.0
-
-
-class _Viewers(Struct):
-    viewers: list[Viewer]
 
 
 @click.command(
@@ -117,37 +95,3 @@ def _can(model: Model) -> str:
         if names:
             parts.append(f"{sign} {', '.join(names)}")
     return output.visible("  ".join(parts))
-
-
-@click.command(
-    cls=Verb, examples=["geoosctl viewers", "geoosctl viewers --json | jq '.viewers | length'"]
-)
-def viewers() -> None:
-    """List who looks at the map, and how far behind each of them is."""
-    options = settings()
-    reply = client.call(options.control, "io.geoos.Control.ListViewers", timeout=options.wait(5.0))
-    found = read(reply, _Viewers).viewers
-    if options.json:
-        output.print_json({"viewers": msgspec.to_builtins(found)})
-    elif not found:
-        output.echo("nobody looks")
-    else:
-        now = time.time()
-        head = ["VIEWER", "ADDRESS", "SINCE", "SENT", "RATE", "LAG", "DROPPED", "TICK", "CHANNELS"]
-        rows = [_viewer_row(each, now) for each in found]
-        for line in output.table(head, rows, align="<<>>>>>><"):
-            output.echo(line)
-
-
-def _viewer_row(viewer: Viewer, now: float) -> list[str]:
-    return [
-        output.visible(viewer.id),
-        output.visible(viewer.address),
-        output.ago(now - viewer.since),
-        str(viewer.sent),
-        f"{output.number(viewer.rate)}/s",
-        str(viewer.lag),
-        str(viewer.dropped),
-        f"{viewer.tick} ms",
-        output.visible(",".join(viewer.channels)),
-    ]

@@ -19,6 +19,7 @@ from geoosd.wire import varlink as wire
 _FORWARDED: Final[tuple[tuple[str, str, str, Access, float], ...]] = (
     ("ListModels", "bridge", "io.geoos.Bridge.ListModels", "read", 10.0),
     ("ListViewers", "broadcaster", "io.geoos.Broadcaster.ListViewers", "read", 5.0),
+    ("DisconnectViewer", "broadcaster", "io.geoos.Broadcaster.DisconnectViewer", "admin", 5.0),
     ("Snapshot", "compositor", "io.geoos.Compositor.Render", "use", 30.0),
     ("ListThemes", "compositor", "io.geoos.Compositor.ListThemes", "read", 5.0),
     ("SetTheme", "compositor", "io.geoos.Compositor.SetTheme", "admin", 5.0),

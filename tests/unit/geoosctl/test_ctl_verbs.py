@@ -468,11 +468,27 @@ def test_viewers(control, geoosctl):
         "tick": 16,
     }
     control.answers[f"{CONTROL}.ListViewers"] = {"viewers": [viewer]}
-    row = "127.0.0.1:5000  1 min   100  12.5/s    0        2  16 ms  tokens"
+    row = "127.0.0.1:5000  1 min  12.5/s    0        2  tokens    16 ms   100"
     assert row in geoosctl("viewers").stdout
+    wide = {**viewer, "address": "127.0.0.1:50000", "channels": ["sessions", "state", "tokens"]}
+    control.answers[f"{CONTROL}.ListViewers"] = {"viewers": [wide]}
+    lines = geoosctl("viewers").stdout.splitlines()
+    assert lines[0].split()[-1] == "CHANNELS"
+    assert all(len(line) <= 80 for line in lines)
+    control.answers[f"{CONTROL}.ListViewers"] = {"viewers": [viewer]}
     assert json.loads(geoosctl("viewers", "--json").stdout)["viewers"] == [viewer]
     control.answers[f"{CONTROL}.ListViewers"] = {"viewers": []}
     assert geoosctl("viewers").stdout == "nobody looks\n"
+
+
+def test_a_viewer_is_disconnected(control, geoosctl):
+    control.answers[f"{CONTROL}.DisconnectViewer"] = {}
+    assert geoosctl("viewers", "disconnect", "v7").stdout == "v7 is disconnected\n"
+    assert control.calls[-1]["parameters"] == {"id": "v7"}
+    said = geoosctl("viewers", "--json", "disconnect", "v7").stdout
+    assert json.loads(said) == {"version": 1, "disconnected": "v7"}
+    control.answers[f"{CONTROL}.DisconnectViewer"] = "io.geoos.NotFound"
+    assert geoosctl("viewers", "disconnect", "v8").exit_code == 70
 
 
 def test_snapshot(control, geoosctl, tmp_path):
