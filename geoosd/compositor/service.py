@@ -38,7 +38,7 @@ from geoosd.runtime import sockets
 from geoosd.runtime.health import Finding
 from geoosd.runtime.metrics import RateMeter
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
-from geoosd.runtime.varlink import IncomingCall
+from geoosd.runtime.varlink import IncomingCall, unavailable
 from geoosd.runtime.watchdog import ask_unix
 from geoosd.wire import framing, messages, pictures
 from geoosd.wire import varlink as wire
@@ -55,6 +55,7 @@ from geoosd.wire.messages import (
 _INTERFACE: Final = "io.geoos.Compositor"
 _DEFAULT_SIZE: Final = 1024
 _FRAME_SIZE: Final = 1280, 720
+_MAX_THEMES: Final = 256
 _WATCHDOG: Final = "watchdog"
 """The name of the producer that only tries whether it is answered."""
 
@@ -71,6 +72,10 @@ class _RenderQuery(Struct, forbid_unknown_fields=True):
 
 class _ThemeName(Struct, forbid_unknown_fields=True):
     name: str
+
+
+class _ThemeToSave(Struct, forbid_unknown_fields=True):
+    theme: Theme
 
 
 class _MaybeThemeName(Struct, forbid_unknown_fields=True):
@@ -121,6 +126,8 @@ class Compositor:
         server.add(f"{_INTERFACE}.ListThemes", self._list_themes)
         server.add(f"{_INTERFACE}.GetTheme", self._get_theme)
         server.add(f"{_INTERFACE}.SetTheme", self._set_theme, "admin")
+        server.add(f"{_INTERFACE}.SaveTheme", self._save_theme, "admin")
+        server.add(f"{_INTERFACE}.Save", self._save, "admin")
         health.add_probe("ingest", self._probe_ingest)
 
     @property
@@ -318,13 +325,34 @@ class Compositor:
 
     async def _set_theme(self, call: IncomingCall) -> Mapping[str, Any]:
         theme = self._find_theme(call.convert(_ThemeName).name)
+        self._use_theme(theme)
+        if self._keeper is not None:
+            await self._keeper.use_theme(theme.name, self._places)
+        return {"theme": msgspec.to_builtins(theme)}
+
+    async def _save_theme(self, call: IncomingCall) -> Mapping[str, Any]:
+        theme = call.convert(_ThemeToSave).theme
+        if theme.name not in self._themes and len(self._themes) >= _MAX_THEMES:
+            raise unavailable(f"cannot keep another theme: there are {_MAX_THEMES}; delete some")
+        try:
+            await trio.to_thread.run_sync(themes.save, self._runtime.state_dir, theme)
+        except OSError as error:
+            raise unavailable(f"cannot save theme {theme.name}: {error.strerror}") from None
+        self._themes[theme.name] = theme
+        if theme.name == self._theme_name:
+            self._use_theme(theme)
+        return {}
+
+    async def _save(self, _call: IncomingCall) -> Mapping[str, Any]:
+        if self._keeper is not None and not await self._keeper.save():
+            raise unavailable("cannot save the state; geoosctl health says why")
+        return {}
+
+    def _use_theme(self, theme: Theme) -> None:
         self._theme_name = theme.name
         self._feed.publish(ThemeChanged(theme), self._runtime.now())
         self._feed.wake()
         self._frames.changed()
-        if self._keeper is not None:
-            await self._keeper.use_theme(theme.name, self._places)
-        return {"theme": msgspec.to_builtins(theme)}
 
     def _find_theme(self, name: str) -> Theme:
         theme = self._themes.get(name)

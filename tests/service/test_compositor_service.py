@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import struct
 
 import msgspec
@@ -13,6 +14,10 @@ from PIL import Image
 from geoosd import config
 from geoosd.compositor.adapters.feed import Feed
 from geoosd.compositor.adapters.ingest import PATIENCE, Ingest
+from geoosd.compositor.adapters.keeper import Keeper
+from geoosd.compositor.adapters.snapshot import StateFiles
+from geoosd.compositor.core.field import key_of
+from geoosd.compositor.core.scene import MEMORY_DECAY, Scene
 from geoosd.compositor.service import SPEC
 from geoosd.errors import ConfigError, VarlinkError
 from geoosd.runtime import logs, service, varlink
@@ -322,6 +327,9 @@ async def test_no_token_is_on_disk_unless_record_is_full(world):
     await consumer.say(SnapshotRequest())
     assert len((await consumer.expect(Snapshot)).tokens) == 5
     await world.stop()
+    # What a kill in mid-write and a torn file leave behind is text too.
+    (state / ".scene.npz.new").write_bytes(b"tokens")
+    (state / "scene.npz.unreadable").write_bytes(b"tokens")
     await world.start("bridge.record=metadata")
     assert not (state / "scene.npz").exists()
     await place_some(world)
@@ -514,6 +522,79 @@ async def test_a_theme_is_used_told_and_kept(world):
     assert (await world.call("io.geoos.Compositor.GetTheme"))["theme"]["name"] == "ember"
     named = await world.call("io.geoos.Compositor.GetTheme", {"name": "paper"})
     assert named["theme"]["title"] == "Paper"
+
+
+async def test_a_theme_that_a_user_saves_is_kept_and_shown_at_once(world):
+    await world.start()
+    consumer, hello = await world.consumer()
+    mine = msgspec.to_builtins(hello.theme) | {"title": "Mine", "accent": "#ff0000"}
+    await world.call("io.geoos.Compositor.SaveTheme", {"theme": mine})
+    assert (await consumer.expect(ThemeChanged)).theme.title == "Mine"
+    await world.call("io.geoos.Compositor.SaveTheme", {"theme": mine | {"name": "other"}})
+    for theme, reason in (({"name": "../etc"}, "name"), ({"accent": "red"}, "accent")):
+        with pytest.raises(VarlinkError) as caught:
+            await world.call("io.geoos.Compositor.SaveTheme", {"theme": mine | theme})
+        assert caught.value.error == INVALID_ARGUMENT
+        assert reason in str(caught.value.parameters)
+    await world.stop()
+    await world.start()
+    answer = await world.call("io.geoos.Compositor.ListThemes")
+    titles = {theme["name"]: theme["title"] for theme in answer["themes"]}
+    assert titles[hello.theme.name] == titles["other"] == "Mine"
+    (world.runtime.state_dir / "themes" / ".other.json.new").mkdir()
+    with pytest.raises(VarlinkError, match="cannot save theme other"):
+        await world.call("io.geoos.Compositor.SaveTheme", {"theme": mine | {"name": "other"}})
+
+
+async def test_themes_are_bounded(world, monkeypatch):
+    monkeypatch.setattr("geoosd.compositor.service._MAX_THEMES", 3)
+    await world.start()
+    answer = await world.call("io.geoos.Compositor.ListThemes")
+    theme = answer["themes"][0]
+    await world.call("io.geoos.Compositor.SaveTheme", {"theme": theme})
+    with pytest.raises(VarlinkError, match="cannot keep another theme"):
+        await world.call("io.geoos.Compositor.SaveTheme", {"theme": theme | {"name": "more"}})
+
+
+async def test_the_state_is_saved_on_request(world):
+    await world.start("bridge.record=full")
+    await place_some(world)
+    scene = world.runtime.state_dir / "scene.npz"
+    assert not scene.exists()
+    await world.call("io.geoos.Compositor.Save")
+    assert StateFiles(scene.parent).load_scene().thoughts[0][0].current_token == "a"
+    scene.unlink()
+    (scene.parent / ".scene.npz.new").mkdir()
+    with pytest.raises(VarlinkError, match="geoosctl health"):
+        await world.call("io.geoos.Compositor.Save")
+
+
+async def test_a_day_of_idling_saves_nothing_and_changes_nothing(autojump_clock, tmp_path):
+    """On a virtual clock: 24 hours with a snapshot due every minute."""
+    loaded = config.load(None, ["bridge.record=full"])
+    paths = config.Paths(tmp_path / "run", tmp_path / "state")
+    with logs.unconfigured("compositor") as book:
+        runtime = service.Runtime("compositor", loaded, paths, log_book=book)
+        scene = Scene(8.0)
+        keeper = Keeper(runtime, scene)
+        await keeper.restore(())
+        scene.apply(token(district=1, cell=7), 5.0, trio.current_time())
+        await keeper.save()
+        path = runtime.state_dir / "scene.npz"
+        saved, began = path.stat(), trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.run)
+            await trio.sleep(86_400)
+            nursery.cancel_scope.cancel()
+        assert path.stat().st_mtime_ns == saved.st_mtime_ns
+        await keeper.save()  # as SIGTERM does
+        again = Scene(8.0)
+        await Keeper(runtime, again).restore(())
+    assert again.recent == scene.recent
+    now = trio.current_time()
+    assert again.memory.value(key_of(1, 7), now) == pytest.approx(
+        math.exp(-(now - began) / MEMORY_DECAY), rel=1e-6
+    )
 
 
 async def test_what_this_version_cannot_do_is_refused_at_start_and_at_reload(world):

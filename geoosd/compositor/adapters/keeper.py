@@ -7,14 +7,17 @@ interval and at the end. A full disk is a matter for health, not a reason to sto
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from functools import partial
 from typing import Final
 
 import trio
 
 from geoosd.compositor.adapters import themes
 from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
+from geoosd.compositor.core.field import Field
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
+from geoosd.compositor.core.thoughts import Thought
 from geoosd.runtime.health import Finding
 from geoosd.runtime.service import Runtime
 from geoosd.wire import events
@@ -31,6 +34,8 @@ class Keeper:
         self._scene = scene
         self._files = StateFiles(runtime.state_dir)
         self._saving = trio.Lock()
+        self._saving_scene = trio.Lock()
+        self._saved_through = -1
         self._secured = 0
         self._unsaved: Places | None = None
         self._trouble: dict[str, str] = {}
@@ -45,7 +50,8 @@ class Keeper:
             scene = await trio.to_thread.run_sync(self._files.load_scene)
             if scene is not None:
                 self._scene.memory.restore(scene.keys, scene.weights, trio.current_time())
-                self._scene.recent.extend(scene.tokens)
+                self._scene.thoughts.restore(scene.thoughts)
+                self._saved_through = self._scene.thoughts.count
         else:
             await self._write("scene", self._files.remove_scene)
         for complaint in self._files.complaints:
@@ -69,26 +75,32 @@ class Keeper:
             await self._save_places(places)
 
     async def run(self) -> None:
-        """Save at the configured interval, for ever."""
+        """Save at the configured interval what has come since, for ever."""
         while True:
             await trio.sleep(self._runtime.config.compositor.snapshot_interval)
-            await self.save()
+            if self._scene.thoughts.count != self._saved_through or self._trouble:
+                await self.save()  # else nothing but decay has happened
 
-    async def save(self) -> None:
-        """Save the scene, or see to it that none is kept, as ``[bridge] record`` says.
+    async def save(self) -> bool:
+        """Save the scene, or see to it that none is kept, as ``[bridge] record`` says; whether
+        the disk has taken everything.
 
-        Places that the disk refused before are tried again.
+        Places that the disk refused before are tried again. The event loop copies the scene, which
+        takes it a millisecond or two; a thread does the rest.
         """
         if self._unsaved is not None:
             async with self._saving:
                 await self._save_places(self._unsaved)
         if not self._keeps_tokens:
             await self._write("scene", self._files.remove_scene)
-            return
-        keys, weights = self._scene.memory.cells(trio.current_time(), _REMEMBERED)
-        scene = SceneFile(keys, weights, list(self._scene.recent))
-        async with self._saving:
-            await self._write("scene", lambda: self._files.save_scene(scene))
+            return not self._trouble
+        async with self._saving_scene:
+            count, now = self._scene.thoughts.count, trio.current_time()
+            memory, thoughts = self._scene.memory.copy(), self._scene.thoughts.all()
+            write = partial(_save_scene, self._files, memory, thoughts, now)
+            if await self._write("scene", write):
+                self._saved_through = count
+        return not self._trouble
 
     def probe(self) -> Finding:
         """Whether the state is safe on disk."""
@@ -140,3 +152,11 @@ class Keeper:
             return False
         self._trouble.pop(what, None)
         return True
+
+
+def _save_scene(files: StateFiles, memory: Field, thoughts: list[Thought], now: float) -> None:
+    """Blocks."""
+    keys, weights = memory.cells(now, _REMEMBERED)
+    files.save_scene(
+        SceneFile(keys, weights, [(thought.token, thought.at) for thought in thoughts])
+    )

@@ -4,9 +4,9 @@
 new district is shown, so that not even kill -9 moves a token. ``scene.npz`` holds memory and
 thought stream. A cell of the memory *is* a token id, so that file exists only with
 ``[bridge] record = "full"``; otherwise it is removed: then no text and no token ids lie on disk
-(docs/interfaces.md). A damaged file is set aside, never a reason not to start. A file of a newer
-format is not damaged: it stays as it is, and the older program refuses to start beside it, because
-districts given anew would move every token.
+(docs/interfaces.md). A damaged or foreign file is set aside, never a reason not to start; so is a
+scene of a newer format. Places of a newer format are not damaged: they stay as they are, and the
+older program refuses to start beside them, because districts given anew would move every token.
 
 Everything here blocks; call it in a worker thread.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -30,6 +31,11 @@ from geoosd.wire.messages import District, TokenVisualizationUpdate
 
 FORMAT: Final = "geoos-compositor"
 VERSION: Final = 1
+"""Of ``places.json``."""
+SCENE_VERSION: Final = 2
+"""Of ``scene.npz``. Version 1 had no timestamps; it is read still."""
+_PORTION: Final = 128
+"""Tokens encoded in one go, so that the thread lets the event loop in between."""
 
 Keys: TypeAlias = npt.NDArray[np.uint64]
 Weights: TypeAlias = npt.NDArray[np.float64]
@@ -52,11 +58,11 @@ class _Header(Struct):
 
 
 class SceneFile(NamedTuple):
-    """``scene.npz``: the memory field and the newest tokens."""
+    """``scene.npz``: the memory field, and the newest tokens with their timestamps."""
 
     keys: Keys
     weights: Weights
-    tokens: list[TokenVisualizationUpdate]
+    thoughts: list[tuple[TokenVisualizationUpdate, float]]
 
 
 class _NewerFormat(Exception):
@@ -65,6 +71,20 @@ class _NewerFormat(Exception):
     def __init__(self, version: int) -> None:
         super().__init__(version)
         self.version = version
+
+
+_UNREADABLE: Final = (
+    ValueError,
+    KeyError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    RecursionError,
+    MemoryError,
+)
+"""What NumPy, zipfile and msgspec raise for a file that is torn or none of ours."""
 
 
 class StateFiles:
@@ -97,7 +117,7 @@ class StateFiles:
 
     def save_places(self, places: PlacesFile) -> None:
         """Replace ``places.json``. Raises OSError."""
-        _replace(self.places_path, msgspec.json.format(msgspec.json.encode(places)))
+        replace_file(self.places_path, msgspec.json.format(msgspec.json.encode(places)))
 
     def load_scene(self) -> SceneFile | None:
         """The saved scene, if there is one."""
@@ -106,28 +126,30 @@ class StateFiles:
             try:
                 return _decode_scene(data)
             except _NewerFormat as newer:
-                raise _downgraded(self.scene_path, newer) from None
-            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+                reason = f"a newer geoos wrote it (format version {newer.version})"
+                self._set_aside(self.scene_path, reason)
+            except _UNREADABLE as error:
                 self._set_aside(self.scene_path, str(error))
         return None
 
     def save_scene(self, scene: SceneFile) -> None:
         """Replace ``scene.npz``. Raises OSError."""
         out = BytesIO()
-        tokens = np.frombuffer(msgspec.json.encode(scene.tokens), np.uint8)
         np.savez_compressed(
             out,
             format=np.array(FORMAT),
-            version=np.array(VERSION),
+            version=np.array(SCENE_VERSION),
             keys=scene.keys,
             weights=scene.weights,
-            tokens=tokens,
+            tokens=_encoded([token for token, _ in scene.thoughts]),
+            stamps=np.array([at for _, at in scene.thoughts], np.float64),
         )
-        _replace(self.scene_path, out.getvalue())
+        replace_file(self.scene_path, out.getvalue())
 
     def remove_scene(self) -> None:
-        """Have no token on disk. Raises OSError."""
-        self.scene_path.unlink(missing_ok=True)
+        """Have no token on disk, nor in what a kill or a torn file left. Raises OSError."""
+        for path in (self.scene_path, _temporary(self.scene_path), _aside(self.scene_path)):
+            path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> bytes | None:
         try:
@@ -139,7 +161,7 @@ class StateFiles:
             return None
 
     def _set_aside(self, path: Path, reason: str) -> None:
-        aside = path.with_name(f"{path.name}.unreadable")
+        aside = _aside(path)
         self.complaints.append(f"cannot use {path}: {reason}; kept as {aside.name}, starting anew")
         try:
             path.replace(aside)
@@ -154,31 +176,53 @@ def _downgraded(path: Path, newer: _NewerFormat) -> StartError:
     )
 
 
-def _check_version(found_format: str, version: int) -> None:
-    if found_format == FORMAT and version > VERSION:
+def _check_version(found_format: str, version: int, known: int = VERSION) -> None:
+    if found_format == FORMAT and version > known:
         raise _NewerFormat(version)
-    if found_format != FORMAT or version != VERSION:
-        raise ValueError(f"it is {found_format} version {version}, not {FORMAT} version {VERSION}")
+    if found_format != FORMAT or version < 1:
+        raise ValueError(f"it is {found_format} version {version}, not {FORMAT} version {known}")
+
+
+def _encoded(tokens: list[TokenVisualizationUpdate]) -> npt.NDArray[np.uint8]:
+    """A JSON list."""
+    portions = (
+        msgspec.json.encode(tokens[first : first + _PORTION])[1:-1]
+        for first in range(0, len(tokens), _PORTION)
+    )
+    return np.frombuffer(b"[" + b",".join(portions) + b"]", np.uint8)
 
 
 def _decode_scene(data: bytes) -> SceneFile:
     with np.load(BytesIO(data), allow_pickle=False) as archive:
-        _check_version(str(archive["format"]), int(archive["version"]))
+        version = int(archive["version"])
+        _check_version(str(archive["format"]), version, SCENE_VERSION)
         keys = archive["keys"].astype(np.uint64, casting="safe")
         weights = archive["weights"].astype(np.float64, casting="safe")
         tokens = msgspec.json.decode(
             archive["tokens"].tobytes(), type=list[TokenVisualizationUpdate]
         )
+        stamps = np.zeros(len(tokens)) if version == 1 else archive["stamps"]
+        stamps = stamps.astype(np.float64, casting="safe")
     if keys.ndim != 1 or keys.shape != weights.shape or not (weights >= 0).all():
         raise ValueError("its memory is no list of cells and weights")
     if not np.isfinite(weights).all():
         raise ValueError("a weight in it is not finite")
-    return SceneFile(keys, weights, tokens)
+    if stamps.shape != (len(tokens),) or any(token.cell is None for token in tokens):
+        raise ValueError("its tokens are no list of placed tokens with timestamps")
+    return SceneFile(keys, weights, list(zip(tokens, stamps.tolist(), strict=True)))
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Put *data* in place of *path*, all or nothing, also when the power fails."""
-    temporary = path.with_name(f".{path.name}.new")
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.unreadable")
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put *data* in place of *path*, all or nothing, also when the power fails. Raises OSError."""
+    temporary = _temporary(path)
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

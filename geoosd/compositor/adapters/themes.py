@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from geoosd.compositor.adapters.snapshot import replace_file
 from geoosd.wire.messages import Theme
 
 DEFAULT: Final = "aurora"
@@ -36,6 +37,14 @@ def load(where: Iterable[Path]) -> tuple[dict[str, Theme], list[str]]:
             else:
                 themes[theme.name] = theme
     return themes, complaints
+
+
+def save(state_dir: Path, theme: Theme) -> None:
+    """Keep *theme* among the user's, over a shipped one of its name. Blocks; raises OSError."""
+    directory = directories(state_dir)[-1]
+    directory.mkdir(mode=0o755, exist_ok=True)
+    data = msgspec.json.format(msgspec.json.encode(theme))
+    replace_file(directory / f"{theme.name}.json", data)
 
 
 def _read(path: Path) -> Theme:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from geoosd.compositor.core import insides
 from geoosd.errors import MessageError
 from geoosd.wire.messages import (
     MAX_STATE_BYTES,
@@ -61,13 +62,15 @@ def read(data: bytes, received_at: float) -> Message:
             f"cannot take message_type: {kind.__name__} does not travel in this direction",
             "message_type",
         )
-    if kind is NeuralStateUpdate and len(data) > MAX_STATE_BYTES:
-        raise MessageError(
-            "invalid",
-            f"cannot take payload: {len(data)} bytes, at most {MAX_STATE_BYTES}; "
-            "send fewer positions or layers",
-            "payload",
-        )
+    if type(message.payload) is NeuralStateUpdate:
+        if len(data) > MAX_STATE_BYTES:
+            raise MessageError(
+                "invalid",
+                f"cannot take payload: {len(data)} bytes, at most {MAX_STATE_BYTES}; "
+                "send fewer positions or layers",
+                "payload",
+            )
+        insides.check(message.payload)
     return message
 
 

@@ -1,13 +1,14 @@
-"""The state that is shown: activation, memory, sessions in flight and the thought stream.
+"""The state that is shown: activation, memory, thought stream, insides and sessions in flight.
 
 Pure: tokens come placed (:mod:`.places`), ``now`` is monotonic seconds. Memory follows what is
-alive; every collection here has a bound. :mod:`.frame` turns a scene into something to draw.
+alive; every collection here has a bound. The fields are :mod:`.field`'s, the thought stream is
+:mod:`.thoughts`', attention and layers are :mod:`.insides`'. :mod:`.frame` turns a scene into
+something to draw; docs/state.md says what is kept, and for how long.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -15,10 +16,13 @@ import msgspec
 import numpy as np
 
 from geoosd.compositor.core.field import Field, key_of
+from geoosd.compositor.core.insides import Insides
+from geoosd.compositor.core.thoughts import Thoughts
 from geoosd.wire.messages import (
     MAX_SNAPSHOT_BYTES,
     MAX_SNAPSHOT_CELLS,
     District,
+    NeuralStateUpdate,
     Payload,
     SessionEnded,
     SessionProgress,
@@ -29,7 +33,6 @@ from geoosd.wire.messages import (
     encode,
 )
 
-RECENT_TOKENS: Final = 512
 MAX_SESSIONS: Final = 256
 MEMORY_DECAY: Final = 7 * 86_400.0
 """Seconds of running time in which the memory of a token falls to 1/e."""
@@ -47,8 +50,14 @@ class Scene:
     def __init__(self, decay_seconds: float) -> None:
         self.activation = Field(decay_seconds, floor=1e-3, capacity=1 << 18)
         self.memory = Field(MEMORY_DECAY, floor=1e-3, capacity=1 << 16)
-        self.recent: deque[TokenVisualizationUpdate] = deque(maxlen=RECENT_TOKENS)
+        self.thoughts = Thoughts()
+        self.insides = Insides()
         self.sessions: dict[str, SessionView] = {}
+
+    @property
+    def recent(self) -> list[TokenVisualizationUpdate]:
+        """The newest tokens over all sessions, oldest first."""
+        return [thought.token for thought in self.thoughts.newest]
 
     @property
     def in_flight(self) -> list[SessionView]:
@@ -59,6 +68,8 @@ class Scene:
         """Take one message; types that do not change the scene are let pass."""
         if type(payload) is TokenVisualizationUpdate:
             self._token(payload, timestamp, now)
+        elif type(payload) is NeuralStateUpdate:
+            self.insides.take(payload, timestamp)
         elif type(payload) is SessionStarted:
             view = self._session(payload.session, timestamp)
             view.phase = "queued"
@@ -108,7 +119,7 @@ class Scene:
         known = token.activation
         self.activation.add(key, UNKNOWN_ACTIVATION if known is None else known, now)
         self.memory.add(key, 1.0, now)
-        self.recent.append(token)
+        self.thoughts.add(token, timestamp)
         if token.session is not None:
             view = self._session(token.session, timestamp)
             view.tokens += 1

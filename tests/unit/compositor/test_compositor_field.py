@@ -90,3 +90,19 @@ def test_restore_checks_what_it_gets():
 
 def test_keys():
     assert key_of(3, 5) == 3 * 2**20 + 5
+
+
+def test_a_copy_is_by_itself():
+    it = field()
+    it.add(1, 1.0, 0.0)
+    twin = it.copy()
+    it.add(1, 1.0, 0.0)
+    assert (it.value(1, 0.0), twin.value(1, 0.0)) == (2.0, 1.0)
+    assert twin.value(1, 10.0) == pytest.approx(math.exp(-1))
+
+
+def test_the_first_token_after_a_long_pause_is_kept():
+    it = field()
+    it.add(1, 1.0, 0.0)
+    it.add(1, 0.5, 500.0)
+    assert it.value(1, 500.0) == pytest.approx(0.5)

@@ -1,11 +1,13 @@
 """The scene and its Snapshot."""
 
 import base64
+import math
 import struct
 
 import pytest
 
 from geoosd.compositor.core import scene as scenes
+from geoosd.compositor.core import thoughts
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
 from geoosd.wire.messages import (
@@ -54,7 +56,8 @@ def test_sessions_go_through_their_phases():
     assert scene.in_flight == []
     scene.apply(token(session="unannounced", model="m2"), 9.0, 0.0)
     assert scene.sessions["unannounced"].model == "m2"
-    scene.apply(NeuralStateUpdate(), 9.0, 0.0)
+    scene.apply(NeuralStateUpdate(session="s"), 9.0, 0.0)
+    assert [inside.name for inside in scene.insides.all()] == ["s"]
 
 
 def test_ended_sessions_are_forgotten_first(monkeypatch):
@@ -84,12 +87,12 @@ def test_a_snapshot_is_bounded_and_the_oldest_tokens_give_way():
     scene = Scene(1e6)
     for number in range(20_000):
         scene.apply(token(number, activation=1.0), 0.0, 0.0)
-    for number in range(scenes.RECENT_TOKENS):
+    for number in range(thoughts.MAX_NEWEST):
         scene.apply(token(number, '"\n' * 1024), 0.0, 0.0)
     snapshot = scene.snapshot(1, [], 0.0)
     assert len(base64.b64decode(snapshot.cells)) == 8192 * 12
     assert len(encode(snapshot, 1e9)) <= MAX_SNAPSHOT_BYTES
-    assert 0 < len(snapshot.tokens) < scenes.RECENT_TOKENS
+    assert 0 < len(snapshot.tokens) < thoughts.MAX_NEWEST
     assert snapshot.tokens[-1] is scene.recent[-1]
 
 
@@ -108,3 +111,31 @@ def test_a_late_joiner_learns_that_a_session_is_a_replay():
     scene.apply(SessionStarted("live", "m", "u"), 1.0, 0.0)
     views = scene.snapshot(1, [], 0.0).sessions
     assert [(view.session, view.replay_of) for view in views] == [("new", "old"), ("live", None)]
+
+
+def test_a_day_of_idling_changes_nothing_but_decay():
+    scene = Scene(8.0)
+    for number in range(500):
+        scene.apply(token(number, activation=1.0, session="s"), float(number), 0.0)
+    before = scene.snapshot(1, [], 0.0)
+    _, counts = scene.memory.cells(0.0)
+    # Looked at every minute, as a viewer that stays connected does; and once more at the end.
+    for minute in range(24 * 60):
+        scene.activation.cells(minute * 60.0, 10)
+    day = 86_400.0
+    after = scene.snapshot(1, [], day)
+    assert (after.sessions, after.tokens) == (before.sessions, before.tokens)
+    assert len(scene.activation.cells(day)[0]) == 0
+    keys, weights = scene.memory.cells(day)
+    assert len(keys) == 500
+    assert weights == pytest.approx(counts * math.exp(-day / scenes.MEMORY_DECAY))
+
+
+def test_streams_keep_their_words_beside_a_fast_one():
+    scene = Scene(8.0)
+    scene.apply(token(1, "slow", session="slow", confidence=0.5), 5.0, 0.0)
+    for number in range(2 * thoughts.MAX_NEWEST):
+        scene.apply(token(2, "fast", session="fast"), float(number), 0.0)
+    (slow,) = scene.thoughts.of("slow")
+    assert (slow.at, slow.token.current_token, slow.token.confidence) == (5.0, "slow", 0.5)
+    assert len(scene.recent) == thoughts.MAX_NEWEST

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,8 +13,8 @@ from geoosd.wire.messages import District, TokenVisualizationUpdate
 
 
 def some_scene():
-    tokens = [TokenVisualizationUpdate("ä", 1, cell=3, district=1)]
-    return SceneFile(np.array([1, 2**40], np.uint64), np.array([0.5, 2.0]), tokens)
+    thoughts = [(TokenVisualizationUpdate("ä", 1, cell=3, district=1), 12.5)]
+    return SceneFile(np.array([1, 2**40], np.uint64), np.array([0.5, 2.0]), thoughts)
 
 
 def test_what_is_saved_comes_back(tmp_path):
@@ -25,10 +26,10 @@ def test_what_is_saved_comes_back(tmp_path):
     files.save_scene(some_scene())
     again = StateFiles(tmp_path)
     assert again.load_places() == places
-    keys, weights, tokens = again.load_scene()
+    keys, weights, thoughts = again.load_scene()
     assert keys.tolist() == [1, 2**40]
     assert weights.tolist() == [0.5, 2.0]
-    assert tokens[0].current_token == "ä"
+    assert [(token.current_token, at) for token, at in thoughts] == [("ä", 12.5)]
     assert again.complaints == []
     again.remove_scene()
     again.remove_scene()
@@ -74,14 +75,53 @@ def test_newer_places_are_refused_and_left_alone(tmp_path, data):
     assert files.complaints == []
 
 
-def test_a_newer_scene_is_refused_and_left_alone(tmp_path):
+def test_a_newer_scene_is_set_aside_whole(tmp_path):
     files = StateFiles(tmp_path)
-    np.savez(files.scene_path, format=np.array("geoos-compositor"), version=np.array(2))
+    np.savez(files.scene_path, format=np.array("geoos-compositor"), version=np.array(3))
     data = files.scene_path.read_bytes()
-    with pytest.raises(StartError, match=r"scene\.npz: a newer geoos wrote it"):
-        files.load_scene()
-    assert files.scene_path.read_bytes() == data
-    assert files.complaints == []
+    assert files.load_scene() is None
+    assert "a newer geoos wrote it (format version 3)" in files.complaints[0]
+    assert (tmp_path / "scene.npz.unreadable").read_bytes() == data
+
+
+def test_a_scene_of_the_first_version_is_read(tmp_path):
+    files = StateFiles(tmp_path)
+    token = TokenVisualizationUpdate("ä", 1, cell=3, district=1)
+    np.savez(
+        files.scene_path,
+        format=np.array("geoos-compositor"),
+        version=np.array(1),
+        keys=np.array([7], np.uint64),
+        weights=np.array([2.0]),
+        tokens=np.frombuffer(msgspec.json.encode([token]), np.uint8),
+    )
+    keys, weights, thoughts = files.load_scene()
+    assert (keys.tolist(), weights.tolist()) == ([7], [2.0])
+    assert thoughts == [(token, 0.0)]
+
+
+def test_many_tokens_come_back_in_order(tmp_path):
+    files = StateFiles(tmp_path)
+    thoughts = [
+        (TokenVisualizationUpdate(f'"{n}"', n, cell=n, district=1), n / 8) for n in range(1000)
+    ]
+    files.save_scene(some_scene()._replace(thoughts=thoughts))
+    assert files.load_scene().thoughts == thoughts
+    files.save_scene(some_scene()._replace(thoughts=[]))
+    assert files.load_scene().thoughts == []
+
+
+def test_a_scene_with_any_byte_changed_is_taken_or_set_aside(tmp_path):
+    files = StateFiles(tmp_path)
+    files.save_scene(some_scene())
+    whole = files.scene_path.read_bytes()
+    for place in range(0, len(whole), 5):
+        for mask in (0x01, 0xFF):
+            torn = bytearray(whole)
+            torn[place] ^= mask
+            files.scene_path.write_bytes(torn)
+            scene = files.load_scene()
+            assert scene is None or scene.weights.min() >= 0
 
 
 def test_a_scene_torn_anywhere_is_set_aside(tmp_path):
@@ -99,6 +139,9 @@ def test_a_scene_that_makes_no_sense_is_set_aside(tmp_path):
     for weights in ([1.0], [1.0, -1.0], [1.0, np.nan], [1.0, np.inf]):
         files.save_scene(some_scene()._replace(weights=np.array(weights)))
         assert files.load_scene() is None
+    unplaced = [(TokenVisualizationUpdate("a", 0), 1.0)]
+    files.save_scene(some_scene()._replace(thoughts=unplaced))
+    assert files.load_scene() is None
     files.scene_path.mkdir()
     assert files.load_scene() is None
     assert "cannot use" in files.complaints[-2]
