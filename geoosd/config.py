@@ -135,9 +135,6 @@ NOT_YET = (
     "bridge.enrich",
     "compositor.adapter",
     "broadcaster.workers",
-    "control.structure_root",
-    "control.structure_interval",
-    "control.structure_in_health",
     "control.alerts",
     "control.webhook",
 )

@@ -35,6 +35,7 @@ from geoosd.wire.messages import Hello
 FILL_SECONDS = 1.0
 """How long to wait for a compositor before viewers are let in all the same."""
 LAGGING = 100
+_LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _HTTP_CONNECTIONS = 256
 _INTERFACE = "io.geoos.Broadcaster"
 
@@ -87,6 +88,13 @@ class Broadcaster:
             "broadcast_lag_messages",
             "Messages that wait for a viewer, looked at every 5 seconds",
             buckets=(0, 1, 10, LAGGING, 300, 1000),
+            registry=runtime.registry,
+        ).observe
+        self.fanout.observe_latency = Histogram(
+            "broadcast_latency",
+            "From when a flush was due until its last viewer had been sent to",
+            unit="seconds",
+            buckets=_LATENCY,
             registry=runtime.registry,
         ).observe
         runtime.health.add_probe("feed", self._feed_health)

@@ -19,6 +19,7 @@ from geoosd.config import DAEMONS, Config
 from geoosd.control.adapters import forward
 from geoosd.control.adapters.ask import Daemon
 from geoosd.control.adapters.follow import follow_records, newest_records
+from geoosd.control.adapters.structure import StructureWatch
 from geoosd.control.adapters.watch import watch
 from geoosd.control.core.aggregate import merge_metrics, merge_records
 from geoosd.control.core.rootcause import Absence, Observation, judge
@@ -95,12 +96,14 @@ class Control:
         server.add(f"{_INTERFACE}.Reload", self._reload, "admin")
         server.add(f"{_INTERFACE}.SetLogLevel", self._set_log_level, "admin")
         forward.register(server, _INTERFACE, runtime.paths)
+        self._structure = StructureWatch(runtime)
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Watch the daemons until asked to stop."""
         async with trio.open_nursery() as nursery:
             for daemon in self._daemons.values():
                 nursery.start_soon(watch, daemon, self._runtime.log)
+            nursery.start_soon(self._structure.run)
             self._watching_since = time.time()
             if self._runtime.crashed_before:
                 self._daemons["control"].lifeline.returned(trio.current_time())
@@ -123,7 +126,8 @@ class Control:
         )
 
     async def reload(self, config: Config) -> None:
-        """Nothing of ``[control]`` is held apart from the runtime's own copy."""
+        """``[control]`` is the runtime's own copy; another structure root is looked at at once."""
+        self._structure.configured(config)
 
     def _probe(self) -> Finding:
         """Control's own health: what it can say of itself is whether it watches."""
@@ -175,7 +179,7 @@ class Control:
         observed = await _gather(self._expected(), self._observe)
         judged = judge(list(observed.values()), self._runtime.now())
         reply: dict[str, Any] = msgspec.to_builtins(judged)
-        return reply
+        return {**reply, "structure": msgspec.to_builtins(self._structure.found)}
 
     async def _observe(self, daemon: Daemon) -> Observation:
         status = await daemon.ask("GetStatus", _StatusReply)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from geoosd import __version__
 
 _PAGE_BYTES = 4096
+
+# A gauge with the time of its making beside each counter would double the text and tell nothing.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def new_registry() -> CollectorRegistry:

@@ -96,6 +96,22 @@ class DaemonHealth(Struct):
     checks: list[Check]
 
 
+class Structure(Struct):
+    """The structure score (PAS) of a source tree as of ``at``, seconds since the epoch.
+
+    ``score`` and ``dimensions`` are 0 to 1; docs/health.md has the formula.
+    """
+
+    root: str
+    status: Verdict
+    label: str
+    at: float
+    score: float | None = None
+    dimensions: dict[str, float] = field(default_factory=dict[str, float])
+    recommendations: list[str] = field(default_factory=list[str])
+    seconds: float = 0.0
+
+
 class Record(Struct):
     """A structured log record. Text of prompts and tokens is never in it."""
 

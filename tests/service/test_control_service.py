@@ -161,9 +161,9 @@ class Stage:
 
 @asynccontextmanager
 async def control(
-    directory: Path, *, engine: str = "auto", start: bool = True
+    directory: Path, *, engine: str = "auto", start: bool = True, **settings: Any
 ) -> AsyncIterator[Stage]:
-    config = resolve(parse({"engine": {"enabled": engine}}))
+    config = resolve(parse({"engine": {"enabled": engine}, "control": settings}))
     with logs.unconfigured("control") as book:
         runtime = Runtime(
             "control",
@@ -392,3 +392,51 @@ async def test_errors_of_whom_we_forward_to(tmp_path, autojump_clock):
 
         with pytest.raises(VarlinkError, match=r"^no upstream answers$"):
             await ask()
+
+
+async def _looked(stage: Stage, label: str) -> dict[str, Any]:
+    """Health once its structure says *label*."""
+    with trio.fail_after(30):
+        while True:
+            health = await stage.call("GetHealth")
+            if health["structure"] and label in health["structure"]["label"]:
+                return health
+            await trio.sleep(0.02)
+
+
+async def test_the_structure_stands_beside_health(tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "broken.py").write_text("def\n")
+    async with control(tmp_path, structure_root=str(tree)) as stage:
+        health = await _looked(stage, "critical")
+        assert health["structure"]["root"] == str(tree)
+        assert health["structure"]["dimensions"]["integrity"] < 0.75
+        assert not any("structure" in each["name"] for each in health["checks"])
+        text = (await stage.call("GetMetrics"))["text"]
+        families = {each.name: each for each in text_string_to_metric_families(text)}
+        (score,) = families["shm_pas_score"].samples
+        assert score.value == health["structure"]["score"]
+        (tree / "broken.py").write_text('"""Whole."""\n')
+        reply = await stage.call("AnalyzeStructure", {"fresh": True})
+        assert reply["structure"]["dimensions"]["integrity"] == 1.0
+        assert (await stage.call("GetHealth"))["structure"] == reply["structure"]
+
+
+async def test_the_structure_counts_only_where_it_is_wanted(tmp_path):
+    gone = tmp_path / "gone"
+    async with control(tmp_path, structure_root=str(gone), structure_in_health=True) as stage:
+        health = await _looked(stage, "unknown")
+        assert health["structure"]["label"] == f"unknown (there is no folder {gone})"
+        (check,) = [each for each in health["checks"] if each["name"] == "control: structure"]
+        assert check["status"] == "unknown"
+        assert check["remedy"] == f"geoosctl structure --debug {gone}"
+        assert health["status"] == "unknown"
+        assert "shm_pas_score" not in (await stage.call("GetMetrics"))["text"]
+
+
+async def test_without_a_tree_there_is_no_structure(tmp_path, autojump_clock):
+    async with control(tmp_path) as stage:
+        assert (await stage.call("GetHealth"))["structure"] is None
+        with pytest.raises(VarlinkError, match=r"control\.structure_root names no source tree"):
+            await stage.call("AnalyzeStructure")

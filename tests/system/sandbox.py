@@ -25,6 +25,7 @@ _CONTROLLERS = ("memory", "cpu", "cpuacct", "cpu,cpuacct", "pids", "devices", "b
 
 # Static units, wanted from /usr/lib, that do nothing here but take time.
 _MASKED = [
+    "prometheus.service",
     "getty.target",
     "getty-static.service",
     "console-getty.service",

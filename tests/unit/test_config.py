@@ -271,8 +271,6 @@ def test_a_client_finds_the_control_socket(monkeypatch, tmp_path):
     [
         ("bridge.enrich=true", "bridge.enrich"),
         ("broadcaster.workers=2", "broadcaster.workers"),
-        ("control.structure_root='/x'", "control.structure_root"),
-        ("control.structure_in_health=true", "control.structure_in_health"),
         ("compositor.adapter=x", "compositor.adapter"),
         ("control.webhook='http://x'", "control.webhook"),
     ],

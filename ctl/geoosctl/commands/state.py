@@ -20,7 +20,7 @@ from geoosctl.cli import Verb, settings
 from geoosd.config import DAEMONS
 from geoosd.errors import EX_SOFTWARE, GeoosError, VarlinkError
 from geoosd.wire import varlink as wire
-from geoosd.wire.reports import Check, DaemonStatus, Queue, Request, State, Verdict
+from geoosd.wire.reports import Check, DaemonStatus, Queue, Request, State, Structure, Verdict
 
 _SOME_NOT_ACTIVE = 3
 _HEALTH_EXIT: dict[str, int] = {"healthy": 0, "warning": 1, "critical": 2, "unknown": 3}
@@ -59,6 +59,7 @@ class Health(Struct):
     root_cause: str | None
     remedy: str | None
     checks: list[Check]
+    structure: Structure | None = None
 
 
 def read(reply: Mapping[str, Any], kind: type[T]) -> T:
@@ -390,6 +391,19 @@ def _health_lines(found: Health, now: float) -> Iterator[str]:
         yield from _hanging(f"{_verdict(check.status)}  {padded}  ", _summary(check, now))
         if check.remedy and check.remedy != found.remedy:
             yield f"{' ' * 10}→ {output.visible(check.remedy)}"
+    if found.structure is not None:
+        yield ""
+        yield from _structure_lines(found.structure, now)
+
+
+def _structure_lines(found: Structure, now: float) -> Iterator[str]:
+    """The structure score, which stands beside health."""
+    score = "" if found.score is None else f" {found.score:.3f}"
+    label = f"{output.colored(found.status)}{output.visible(found.label[len(found.status) :])}"
+    yield f"structure (PAS){score}: {label}"
+    yield from output.wrapped(f"{found.root}, looked at {output.ago(now - found.at)} ago", 2)
+    if found.status != "healthy":
+        yield f"  → geoosctl structure --debug {output.visible(found.root)}"
 
 
 def _verdict(word: str) -> str:

@@ -112,6 +112,7 @@ class Metrics:
         self._now = now
         self._waiting_for = waiting
         self._counted: dict[str, int] = {}
+        self._states: dict[str, State] = {}
         self._names: set[str] = set()
         self._passing: WeakKeyDictionary[Exchange, _Passing] = WeakKeyDictionary()
         self._count(registry)
@@ -187,6 +188,12 @@ class Metrics:
             ["upstream"],
             registry=registry,
         )
+        self._failures = Counter(
+            "geoos_upstream_failures",
+            "Requests that it refused, broke off or answered with a server error, and its losses",
+            ["upstream"],
+            registry=registry,
+        )
         depth = Gauge("geoos_outbox_depth", "Messages not acknowledged yet", registry=registry)
         depth.set_function(lambda: len(outbox))
         dropped = Gauge("geoos_outbox_dropped", "Messages given up in all", registry=registry)
@@ -234,6 +241,8 @@ class Metrics:
             return
         who = self._who(exchange, passing)
         error_type = _error_type(exchange, ended)
+        if exchange.has_answer and exchange.upstream and _is_the_servers(error_type):
+            self._failures.labels(exchange.upstream).inc()
         self._duration.labels(*who, error_type).observe(self._now() - passing.began)
         if first is not None:
             self._first_chunk.labels(*who).observe(first)
@@ -255,10 +264,13 @@ class Metrics:
         self._waiting.labels(upstream).set_function(partial(self._waiting_for, upstream))
         before = self._counted.get(upstream, 0)
         # One that was configured anew counts from nothing.
-        self._unheard.labels(upstream).inc(
-            unanswered - before if unanswered >= before else unanswered
-        )
+        fresh = unanswered - before if unanswered >= before else unanswered
+        self._unheard.labels(upstream).inc(fresh)
         self._counted[upstream] = unanswered
+        lost = self._states.get(upstream) == "ready" and row.state == "down"
+        self._states[upstream] = row.state
+        # A loss that a request noticed is counted with that request.
+        self._failures.labels(upstream).inc(fresh or lost)
 
     def forget_upstreams(self) -> None:
         """Another configuration: what is still there is told anew."""
@@ -293,6 +305,11 @@ class Metrics:
                 return OTHER
             self._names.add(model)
         return model
+
+
+def _is_the_servers(error_type: str) -> bool:
+    """Whether an end is the server's fault: neither complete, nor the client's doing."""
+    return error_type == "_OTHER" or error_type.startswith("5")
 
 
 def _error_type(exchange: Exchange, ended: SessionEnded) -> str:

@@ -36,8 +36,9 @@ def _ignore(_lag: float) -> None:
 class Fanout:
     """All viewers' sockets, and a flush loop per tick.
 
-    ``observe_lag`` is told every viewer's lag, in messages, at every sweep. *now* is the wall
-    clock, for the timestamps of what the hub says itself.
+    ``observe_lag`` is told every viewer's lag, in messages, at every sweep, ``observe_latency`` how
+    many seconds after a flush was due its last send() was done. *now* is the wall clock, for the
+    timestamps of what the hub says itself.
     """
 
     def __init__(self, hub: Hub, *, max_stall_seconds: float, now: Callable[[], float]) -> None:
@@ -47,10 +48,12 @@ class Fanout:
         self.sends = 0
         self.bytes = 0
         self.observe_lag: Callable[[float], None] = _ignore
+        self.observe_latency: Callable[[float], None] = _ignore
         self._removed = trio.Event()
         self._streams: dict[Viewer, FanoutStream] = {}
         self._senders: dict[Viewer, Callable[[Any], int]] = {}
         self._wake: dict[Tick, trio.Event] = {tick: trio.Event() for tick in (0, 16, 33, 100)}
+        self._published: dict[Tick, float] = dict.fromkeys(self._wake, 0.0)
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -101,8 +104,11 @@ class Fanout:
 
     def published(self) -> None:
         """Something is in the rings: wake the flush loops."""
-        for event in self._wake.values():
-            event.set()
+        now = trio.current_time()
+        for tick, event in self._wake.items():
+            if not event.is_set():
+                self._published[tick] = now
+                event.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Flush for ever."""
@@ -126,13 +132,19 @@ class Fanout:
 
     async def _flush_at(self, tick: Tick) -> None:
         """Leading edge: the first message goes out at once, what follows after the tick."""
+        free = trio.current_time()
         while True:
             await self._wake[tick].wait()
             self._wake[tick] = trio.Event()
+            due, sends = max(self._published[tick], free), self.sends
             for group in list(self.hub.groups.values()):
                 if lane := group.lanes.get(tick):
                     await self.flush(lane)
-            await trio.sleep(tick / 1000)
+            done = trio.current_time()
+            if self.sends != sends:
+                self.observe_latency(done - due)
+            free = done + tick / 1000
+            await trio.sleep_until(free)
 
     async def flush(self, lane: Lane[Viewer]) -> None:
         """Send everything that is new to everybody who is in step."""

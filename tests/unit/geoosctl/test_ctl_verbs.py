@@ -185,6 +185,7 @@ def test_health_exits_as_monitoring_plugins_do(control, geoosctl, verdict, code)
         "root_cause": None,
         "remedy": None,
         "checks": [],
+        "structure": None,
     }
 
 
@@ -216,6 +217,40 @@ def test_health_says_the_root_cause_and_the_remedy_first(control, geoosctl):
     assert "refused, for 5\N{NO-BREAK SPACE}s" in "\n".join(lines)
     assert max(map(len, lines)) <= 80
     assert "          → rm it" in lines
+
+
+@pytest.mark.parametrize(
+    ("score", "label", "lines"),
+    [
+        (0.962, "healthy", ["structure (PAS) 0.962: healthy", "  /src, looked at 2 min ago"]),
+        (
+            0.7,
+            "critical (symmetry)",
+            [
+                "structure (PAS) 0.700: critical (symmetry)",
+                "  /src, looked at 2 min ago",
+                "  → geoosctl structure --debug /src",
+            ],
+        ),
+    ],
+)
+def test_the_structure_stands_beside_health(control, geoosctl, score, label, lines):
+    control.answers[f"{CONTROL}.GetHealth"] = {
+        "status": "healthy",
+        "root_cause": None,
+        "remedy": None,
+        "checks": [{"name": "a: b", "status": "healthy", "summary": "works"}],
+        "structure": {
+            "root": "/src",
+            "status": label.split()[0],
+            "label": label,
+            "at": time.time() - 130,
+            "score": score,
+        },
+    }
+    result = geoosctl("health")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-len(lines) :] == lines
 
 
 def test_health_when_nothing_runs(geoosctl):
