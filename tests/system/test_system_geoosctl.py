@@ -21,7 +21,7 @@ SOCKETS = {
 def running(machine):
     """Everything runs, by geoosctl's doing."""
     machine.configure(NO_ENGINE)
-    until(lambda: machine.call("geoosctl", "start").returncode == 0, "started")
+    machine.run("geoosctl", "start")
     return machine
 
 
@@ -172,6 +172,43 @@ def test_a_taken_port(running):
         running.run("systemctl", "stop", "squatter")
     assert shown(running, "start")[1] == 0
     until(lambda: status(running)[0]["state"] == "active", "all is well again")
+
+
+def test_start_leaves_alone_what_is_on_its_way_down(running):
+    """Else systemd would forget that the engine is being skipped, and start it again."""
+    running.run("geoosctl", "stop")
+    running.drop_in("geoos-engine.service", "[Service]\nExecStopPost=/bin/sleep 2\n")
+    since = running.run("date", "+@%s.%6N").strip()
+    try:
+        running.run("systemctl", "start", "geoos.target")
+        until(
+            lambda: running.show("geoos-engine", "SubState") == "stop-post", "it is being skipped"
+        )
+        assert "engine deactivating" in shown(running, "start")[0]
+        until(lambda: running.show("geoos-engine", "ActiveState") == "inactive", "it is down")
+        assert running.show("geoos-engine", "Result") == "exec-condition"
+        assert running.show("geoos-engine", "NRestarts") == "0"
+        asked = running.journal("-u", "geoos-engine", "--since", since, "-g", "not wanted")
+        assert len(asked) == 1
+    finally:
+        running.drop_in("geoos-engine.service", "")
+
+
+def test_a_start_does_not_forget_the_restarts_of_what_runs(running):
+    running.run("geoosctl", "restart", "bridge")
+    running.run("systemctl", "kill", "-s", "KILL", "geoos-bridge")
+    until(lambda: running.show("geoos-bridge", "NRestarts") == "1", "systemd restarted it")
+    until(lambda: running.active("bridge"), "it is back")
+    assert shown(running, "start")[1] == 0
+    assert running.show("geoos-bridge", "NRestarts") == "1"
+
+
+def test_who_starts_and_stops_all_the_time_is_not_refused(running):
+    """Although systemd refuses what was started 8 times within 30 s (StartLimitBurst=)."""
+    for _ in range(6):
+        for verb in (("restart", "control"), ("stop", "control"), ("start", "control")):
+            said, code = shown(running, *verb)
+            assert code == 0, said
 
 
 @pytest.mark.parametrize("verb", [("start",), ("stop",), ("restart",), ("stop", "bridge")])

@@ -15,6 +15,7 @@ from geoosd.wire import varlink as wire
 
 _ENGINE = "engine"
 _PATIENCE = 90.0
+_AT_REST = ("inactive", "failed")
 _UNITS = click.argument("daemons", metavar="[DAEMON]...", nargs=-1, type=click.Choice(DAEMONS))
 
 
@@ -28,8 +29,7 @@ def start(daemons: Sequence[str]) -> int:
     """
     manager = _manager("start")
     names = [systemd.service(name) for name in daemons or DAEMONS]
-    # A unit that failed too often in a short time would refuse even this start.
-    _change(manager, "reset-failed", [*names, *_sockets(daemons)])
+    _forget_failures(manager, [*names, *_sockets(daemons)], _AT_REST)
     complaint = _change(manager, "start", names if daemons else [systemd.TARGET])
     return _show(manager, daemons, complaint, up=True)
 
@@ -65,7 +65,7 @@ def restart(daemons: Sequence[str]) -> int:
         if unit.load == "loaded" and (name != _ENGINE or unit.active == "active")
     ]
     names = [systemd.service(name) for name in chosen]
-    _change(manager, "reset-failed", [*names, *_sockets(daemons)])
+    _forget_failures(manager, [*names, *_sockets(daemons)], (*_AT_REST, "active"))
     complaint = _change(manager, "restart", names)
     if not daemons:
         complaint = _change(manager, "start", [systemd.TARGET]) or complaint
@@ -92,6 +92,17 @@ def _manager(verb: str) -> systemd.Manager:
             "sudo make install, or run in the foreground: geoosd up"
         )
     raise VarlinkError(wire.UNAVAILABLE, {"reason": reason})
+
+
+def _forget_failures(manager: systemd.Manager, names: Sequence[str], states: Sequence[str]) -> None:
+    """A unit that failed too often in a short time would refuse even this start.
+
+    Not while it is on its way down: systemd forgets the result that it has so far as well, and an
+    engine that is just being skipped would count as one that ended, and be started again.
+    """
+    chosen = [unit.name for unit in systemd.show(manager, names) if unit.active in states]
+    if chosen:
+        _change(manager, "reset-failed", chosen)
 
 
 def _change(manager: systemd.Manager, verb: str, names: Sequence[str]) -> str | None:
