@@ -100,7 +100,10 @@ class Port:
             await self._turn_away(stream, _TOO_MANY_OF_ONE)
         else:
             try:
-                await _Connection(self, stream, host, port).run()
+                # What HTTP needed is gone before the viewer's time begins.
+                upgrade = await _Connection(self, stream, host, port).run()
+                if upgrade is not None:
+                    await self._hand_over(upgrade)
             finally:
                 self.census.leave(host)
 
@@ -110,7 +113,7 @@ class Port:
             await stream.send_all(answer)
             await stream.send_eof()
 
-    async def upgrade(self, upgrade: Upgrade) -> None:
+    async def _hand_over(self, upgrade: Upgrade) -> None:
         """Hand a socket over to the WebSocket server, with a firewall of its own."""
         try:
             await self._upgrade(upgrade)
@@ -139,20 +142,21 @@ class _Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._raw = b""
 
-    async def run(self) -> None:
+    async def run(self) -> Upgrade | None:
+        """Answer requests until the connection ends, or becomes a viewer's."""
         patience = HEAD_SECONDS
         try:
             while (head := await self._read_head(patience)) is not None:
                 if is_upgrade(head):
-                    await self._try_upgrade(head)
-                    return
+                    return await self._upgrade(head)
                 if not await self._answer(head):
-                    return
+                    return None
                 self._raw = self._http.trailing_data[0]
                 self._http.start_next_cycle()
                 patience = IDLE_SECONDS
         except h11.RemoteProtocolError as error:
             await self._refuse_bad_http(error)
+        return None
 
     async def _read_head(self, patience: float) -> h11.Request | None:
         """The next request's head; None at the end of the connection, or when it takes too long:
@@ -287,19 +291,28 @@ class _Connection:
             while await self._stream.receive_some(_RECEIVE_BYTES):
                 pass
 
-    async def _try_upgrade(self, head: h11.Request) -> None:
+    async def _upgrade(self, head: h11.Request) -> Upgrade | None:
+        """The connection with its socket, which is the caller's from now on; None: refused."""
         try:
             request = self._port.router.admit(_as_request(head))
             check_upgrade(head, request, self._port.router.door)
         except Refused as refused:
             await self._respond(refused.response)
             await self._linger()
-            return
+            return None
+        headers = request.headers
         # The socket is handed over whole: what counts it here ends with the call all the same.
-        client = client_of(self._host, request.headers.get("x-forwarded-for"))
-        sock = socket.socket(fileno=self._stream.socket.detach())
-        address = client if client != self._host else _with_port(client, self._number)
-        await self._port.upgrade(Upgrade(sock, self._raw, request, client, address))
+        client = client_of(self._host, headers.get("x-forwarded-for"))
+        return Upgrade(
+            sock=socket.socket(fileno=self._stream.socket.detach()),
+            head=self._raw,
+            query=request.query,
+            key=headers["sec-websocket-key"],
+            subprotocols=headers.get("sec-websocket-protocol", ""),
+            expires=request.expires,
+            client=client,
+            address=client if client != self._host else _with_port(client, self._number),
+        )
 
 
 def _as_request(head: h11.Request) -> Request:

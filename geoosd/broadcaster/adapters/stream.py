@@ -50,6 +50,25 @@ class FanoutStream(trio.abc.Stream):
     *nursery*, which lives as long as the connection.
     """
 
+    __slots__ = (
+        "_draining",
+        "_ending",
+        "_fanout",
+        "_given",
+        "_head",
+        "_heard",
+        "_hub",
+        "_incoming",
+        "_left",
+        "_nursery",
+        "_send",
+        "_shaken",
+        "_sock",
+        "closed",
+        "verdict",
+        "viewer",
+    )
+
     def __init__(
         self,
         sock: socket.socket,
@@ -71,7 +90,7 @@ class FanoutStream(trio.abc.Stream):
         self.verdict: Callable[[], int | None] = _none
         self._draining = False
         self._ending = False
-        self._given = trio.Event()
+        self._given: trio.Event | None = None
         self._left: trio.Event | None = None
         self._heard = trio.current_time()
         self._incoming = Allowance(_INCOMING)
@@ -131,8 +150,7 @@ class FanoutStream(trio.abc.Stream):
             self._hub.end(self.viewer)
         self.catch_up()
         while self.viewer.control_given < number and not self.closed:
-            self._given = trio.Event()
-            await self._given.wait()
+            await self._wait_given()
         if self.closed:
             raise trio.BrokenResourceError
 
@@ -164,8 +182,7 @@ class FanoutStream(trio.abc.Stream):
                 self._hub.close(self.viewer, code, "")
                 self.catch_up()
             while (self.viewer.control or self.viewer.rest is not None) and not self.closed:
-                self._given = trio.Event()
-                await self._given.wait()
+                await self._wait_given()
             self._sock.shutdown(socket.SHUT_WR)
             while not self.closed and await self._receive_and_forget():
                 pass
@@ -175,6 +192,17 @@ class FanoutStream(trio.abc.Stream):
         with contextlib.suppress(BlockingIOError):
             return bool(self._sock.recv(_RECEIVE_BYTES))
         return True
+
+    async def _wait_given(self) -> None:
+        """Wait until something was sent, or the socket is closed."""
+        if self._given is None:
+            self._given = trio.Event()
+        await self._given.wait()
+
+    def _tell_given(self) -> None:
+        if self._given is not None:
+            self._given.set()
+            self._given = None
 
     # -- called by the fan-out ---------------------------------------------------------------------
 
@@ -209,7 +237,7 @@ class FanoutStream(trio.abc.Stream):
         if self.closed:
             return
         self.closed = True
-        self._given.set()
+        self._tell_given()
         self._fanout.remove(self)
         trio.lowlevel.notify_closing(self._sock)
         with contextlib.suppress(OSError):
@@ -238,7 +266,7 @@ class FanoutStream(trio.abc.Stream):
                 break
             self._fanout.count(sent)
             hub.took(viewer, sent)
-            self._given.set()
+            self._tell_given()
             if sent < len(data):
                 return False
         return True

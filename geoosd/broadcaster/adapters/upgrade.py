@@ -21,15 +21,19 @@ _KEY_BYTES = 16
 
 
 class Upgrade(NamedTuple):
-    """A connection on its way to be a viewer's.
+    """A connection on its way to be a viewer's: all that is kept of its request while it lasts.
 
-    ``head`` is what was read so far, the request's head first; ``client`` is the address it counts
-    for, ``address`` the one to show.
+    ``head`` is what was read so far, the request's head first; ``key`` and ``subprotocols`` are
+    those of its headers; ``expires`` is its token's; ``client`` is the address it counts for,
+    ``address`` the one to show.
     """
 
     sock: socket.socket
     head: bytes
-    request: Request
+    query: str
+    key: str
+    subprotocols: str
+    expires: float | None
     client: str
     address: str
 

@@ -70,7 +70,7 @@ class Viewers:
     async def serve(self, upgrade: Upgrade) -> None:
         """Serve one viewer until it is gone."""
         try:
-            wanted = subscription.parse_query(upgrade.request.query, self.default_tick)
+            wanted = subscription.parse_query(upgrade.query, self.default_tick)
         except MessageError as error:
             await self._turn_away(upgrade, frames.REFUSED, str(error))
             return
@@ -93,11 +93,9 @@ class Viewers:
     async def _turn_away(self, upgrade: Upgrade, code: int, reason: str) -> None:
         """Shake hands and close in one breath: nothing is kept for who is not let in."""
         self.refused += 1
-        headers = upgrade.request.headers
-        offered = _offers_ours(headers.get("sec-websocket-protocol", "").split(","))
-        answer = frames.refusal(
-            headers["sec-websocket-key"], SUBPROTOCOL if offered else None, code, reason
-        )
+        offered = _offers_ours(upgrade.subprotocols.split(","))
+        subprotocol = SUBPROTOCOL if offered else None
+        answer = frames.refusal(upgrade.key, subprotocol, code, reason)
         sock = trio.socket.from_stdlib_socket(upgrade.sock)
         with trio.move_on_after(CLOSE_SECONDS), contextlib.suppress(OSError):
             await sock.send(answer)
@@ -116,7 +114,11 @@ class Viewers:
                     connection = await self._shake_hands(nursery, stream)
                     stream.handshake_is_done(partial(_verdict, connection))
                 if not nursery.cancel_scope.cancel_called and stream.is_shaken:
-                    await self._attend(connection, stream, wanted.resume, upgrade.request.expires)
+                    self.fanout.add(stream)
+                    nursery.start_soon(self.let_in, stream, wanted.resume)
+                    if upgrade.expires is not None:
+                        nursery.start_soon(self._end_at, stream, upgrade.expires)
+                    await self._listen(connection, stream)
                     await stream.aclose()
             finally:
                 stream.abort()
@@ -133,21 +135,6 @@ class Viewers:
         )
         offered = _offers_ours(request.proposed_subprotocols)
         return await request.accept(subprotocol=SUBPROTOCOL if offered else None)
-
-    async def _attend(
-        self,
-        connection: WebSocketConnection,
-        stream: FanoutStream,
-        resume: After | None,
-        expires: float | None,
-    ) -> None:
-        self.fanout.add(stream)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.let_in, stream, resume)
-            if expires is not None:
-                nursery.start_soon(self._end_at, stream, expires)
-            await self._listen(connection, stream)
-            nursery.cancel_scope.cancel()
 
     async def _end_at(self, stream: FanoutStream, expires: float) -> None:
         """A token that has expired lets nobody watch any longer; *expires* is wall-clock time."""

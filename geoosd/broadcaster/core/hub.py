@@ -294,7 +294,7 @@ class Hub:
         elif isinstance(handed, memoryview):
             viewer.rest = handed[sent:] if sent < len(handed) else None
         elif handed is not None and sent:
-            data = viewer.control.popleft()
+            data = viewer.control.pop(0)
             viewer.control_bytes -= len(data)
             viewer.control_given += 1
             viewer.rest = memoryview(data)[sent:] if sent < len(data) else None
