@@ -31,6 +31,7 @@ from geoosd.compositor.adapters.painter import Painter
 from geoosd.compositor.core import frame, palette
 from geoosd.compositor.core.pacing import Pacer
 from geoosd.compositor.core.places import Places
+from geoosd.compositor.core.plan import FramePlan
 from geoosd.compositor.core.scene import Scene
 from geoosd.config import Config
 from geoosd.errors import ConfigError, MessageError, StartError, VarlinkError
@@ -214,8 +215,6 @@ class Compositor:
         """Place, apply, publish; no token of a new district is shown before that is on disk."""
         refused: list[MessageError] = []
         good: list[Message] = []
-        now = trio.current_time()
-        counts: dict[type, int] = {}
         for message in batch:
             payload = message.payload
             if type(payload) is TokenVisualizationUpdate:
@@ -224,14 +223,17 @@ class Compositor:
                 except MessageError as error:
                     refused.append(error)
                     continue
-            self._scene.apply(payload, message.timestamp, now)
             good.append(message)
-            counts[type(payload)] = counts.get(type(payload), 0) + 1
         if self._keeper is not None:
             await self._keeper.secure(self._places)
-        publish = self._feed.publish
+        # From here on without a pause: a frame shows exactly the messages up to its seq.
+        now = trio.current_time()
+        counts: dict[type, int] = {}
         for message in good:
-            publish(message.payload, message.timestamp)
+            payload = message.payload
+            self._scene.apply(payload, message.timestamp, now)
+            self._feed.publish(payload, message.timestamp)
+            counts[type(payload)] = counts.get(type(payload), 0) + 1
         self._feed.wake()
         for kind, count in counts.items():
             self._taken.labels(kind.__name__).inc(count)
@@ -284,7 +286,7 @@ class Compositor:
 
     # -- io.geoos.Compositor -----------------------------------------------------------------------
 
-    def _plan(self, theme: Theme, size: tuple[int, int]) -> frame.FramePlan:
+    def _plan(self, theme: Theme, size: tuple[int, int]) -> FramePlan:
         table = palette.lut(theme)
         return frame.plan(self._scene, self._places, table, size, trio.current_time())
 
@@ -306,7 +308,7 @@ class Compositor:
         width, height = _FRAME_SIZE
         seq = 0
 
-        def plan() -> frame.FramePlan:
+        def plan() -> FramePlan:
             nonlocal seq
             seq = self._feed.ring.newest
             return self._plan(self._theme, _FRAME_SIZE)

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from measure import Pace, Result, Turn, alternate, at_most, cpu_cost, ratio, value
 
-from geoosd.compositor.adapters.render_numpy import Renderer
+from geoosd.compositor.adapters.render_numpy import NumpyBackend
 from geoosd.compositor.core import frame, palette
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
@@ -50,10 +50,10 @@ def lit(count: int) -> tuple[Scene, Places]:
 
 
 def picture(
-    renderer: Renderer | None, scene: Scene, places: Places, table: palette.Lut, side: int
+    backend: NumpyBackend | None, scene: Scene, places: Places, table: palette.Lut, side: int
 ) -> object:
     """One picture, as for a snapshot, not encoded; by a new renderer if none is given."""
-    return (renderer or Renderer()).draw(frame.plan(scene, places, table, (side, side), 0.04))
+    return (backend or NumpyBackend()).draw(frame.plan(scene, places, table, (side, side), 0.04))
 
 
 def copying(side: int) -> Callable[[], None]:
@@ -74,7 +74,7 @@ def run(pace: Pace) -> Iterator[Result]:
     for side, counts in _CASES.items():
         turns: dict[str, Turn] = {"copy": partial(cpu_cost, copying(side), pace.seconds / 10)}
         for count in counts:
-            work = partial(picture, Renderer(), *lit(count), table, side)
+            work = partial(picture, NumpyBackend(), *lit(count), table, side)
             work()
             turns[str(count)] = partial(cpu_cost, work, pace.seconds / 4)
         turns["first"] = partial(

@@ -12,8 +12,8 @@ import trio
 from prometheus_client import CollectorRegistry, Histogram
 
 from geoosd.compositor.adapters.encode import Format, encode
-from geoosd.compositor.adapters.render_numpy import Renderer
-from geoosd.compositor.core.frame import FramePlan
+from geoosd.compositor.adapters.render_numpy import NumpyBackend
+from geoosd.compositor.core.plan import Backend, FramePlan
 from geoosd.runtime.varlink import unavailable
 from geoosd.wire.reports import Queue
 
@@ -25,7 +25,7 @@ class Painter:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._turn = trio.Lock()
-        self._renderer = Renderer()
+        self._backend: Backend = NumpyBackend()
         self._waiting = 0
         self._refused = 0
         self._seconds = Histogram(
@@ -60,4 +60,4 @@ class Painter:
         return Queue("pictures", self._waiting, _MAX_WAITING, "refuse", self._refused)
 
     def _draw(self, plan: FramePlan, picture_format: Format) -> bytes:
-        return encode(self._renderer.draw(plan), picture_format)
+        return encode(self._backend.draw(plan), picture_format)

@@ -17,14 +17,15 @@ import numpy.typing as npt
 
 ONE: Final = 65536
 """A unit of energy in the integer fields."""
+SHARE_BITS: Final = 12
+"""Of the table's fractions: energies below 2**20, sixteen units, cannot overflow."""
 
 _PLACES: Final = 4
-_BITS: Final = 12
-"""Of the table's fractions: energies below 2**20, sixteen units, cannot overflow."""
 _MOST: Final = 1 << 18
 """Entries painted in one go."""
 
 Energy: TypeAlias = npt.NDArray[np.uint32]
+Whole: TypeAlias = npt.NDArray[np.int32]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
@@ -33,32 +34,53 @@ class Brush(NamedTuple):
     at (``across``, ``down``) from the point's; none is further away than ``reach``."""
 
     reach: int
-    across: npt.NDArray[np.int64]
-    down: npt.NDArray[np.int64]
+    across: Whole
+    down: Whole
     share: Energy
+
+
+class Stamps(NamedTuple):
+    """Where a brush is put: pixel, ``place`` within the pixel (0 to 15) and energy, of each."""
+
+    brush: Brush
+    column: Whole
+    row: Whole
+    place: Whole
+    energy: Energy
+
+    def part(self, some: slice) -> Stamps:
+        """Some of them."""
+        return Stamps(
+            self.brush, self.column[some], self.row[some], self.place[some], self.energy[some]
+        )
 
 
 @lru_cache(maxsize=64)
 def disc(radius: float) -> Brush:
     """A Gaussian of standard deviation *radius* pixels, cut off at three of them."""
     reach = max(1, int(np.ceil(3 * radius)))
-    steps = np.arange(-reach, reach + 1)
+    steps = np.arange(-reach, reach + 1, dtype=np.int32)
     down, across = (part.ravel() for part in np.meshgrid(steps, steps, indexing="ij"))
     round_ = across**2 + down**2 <= (reach + 0.5) ** 2
     across, down = across[round_], down[round_]
     places = (np.arange(_PLACES) + 0.5) / _PLACES - 0.5
     y, x = (part.reshape(-1, 1) for part in np.meshgrid(places, places, indexing="ij"))
     share = np.exp(-((across - x) ** 2 + (down - y) ** 2) / (2 * radius**2))
-    return Brush(reach, across, down, np.rint(share * (1 << _BITS)).astype(np.uint32))
+    return Brush(reach, across, down, np.rint(share * (1 << SHARE_BITS)).astype(np.uint32))
 
 
-def paint(field: Energy, x: Floats, y: Floats, level: Floats, brush: Brush) -> None:
-    """Add *level* units of energy, 0 to 16, around each point (x, y), in pixels of *field*.
+def stamps(x: Floats, y: Floats, energy: Energy, brush: Brush) -> Stamps:
+    """*energy* around each point (x, y), in pixels; at most 16 units each."""
+    left, top = np.floor(x), np.floor(y)
+    place = np.floor((y - top) * _PLACES) * _PLACES + np.floor((x - left) * _PLACES)
+    column, row, place = (part.astype(np.int32) for part in (left, top, place))
+    return Stamps(brush, column, row, place, energy)
 
-    What falls outside is left out.
-    """
-    for some in _portions(len(x), brush):
-        _paint(field, x[some], y[some], level[some], brush)
+
+def paint(field: Energy, stamped: Stamps) -> None:
+    """Add the discs to *field*; what falls outside is left out."""
+    for some in _portions(len(stamped.column), stamped.brush):
+        _paint(field, stamped.part(some))
 
 
 def _portions(count: int, brush: Brush) -> Iterator[slice]:
@@ -67,16 +89,23 @@ def _portions(count: int, brush: Brush) -> Iterator[slice]:
         yield slice(first, first + step)
 
 
-def _paint(field: Energy, x: Floats, y: Floats, level: Floats, brush: Brush) -> None:
-    rows, columns = field.shape
-    left, top = np.floor(x), np.floor(y)
-    place = np.floor((y - top) * _PLACES) * _PLACES + np.floor((x - left) * _PLACES)
-    energy = np.rint(level * ONE).astype(np.uint32)
-    value = energy[:, None] * brush.share[place.astype(np.intp)] >> np.uint32(_BITS)
-    column = left.astype(np.int64)[:, None] + brush.across
-    row = top.astype(np.int64)[:, None] + brush.down
-    inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
-    flat = row * columns + column
-    if not inside.all():
+def _paint(field: Energy, stamped: Stamps) -> None:
+    brush, rows, columns = stamped.brush, *field.shape
+    value = stamped.energy[:, None] * brush.share[stamped.place]
+    value >>= np.uint32(SHARE_BITS)
+    flat = (stamped.row.astype(np.int64) * columns + stamped.column)[:, None] + (
+        brush.down * columns + brush.across
+    )
+    reach = brush.reach
+    within = (
+        (stamped.column >= reach)
+        & (stamped.column < columns - reach)
+        & (stamped.row >= reach)
+        & (stamped.row < rows - reach)
+    )
+    if not within.all():
+        column = stamped.column[:, None] + brush.across
+        row = stamped.row[:, None] + brush.down
+        inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
         flat, value = flat[inside], value[inside]
     np.add.at(field.reshape(-1), flat.ravel(), value.ravel())

@@ -1,13 +1,11 @@
-"""A frame plan: everything a renderer draws, in pixels, made from the scene in one go.
+"""The frame plan of the activation view (:mod:`.plan`), made from the scene in one go.
 
-It shares nothing with the scene, so a worker thread may draw it while the scene goes on. The
-layers, from the ground up: the frames of the districts and the ghost of their curve, memory as
+The layers, from the ground up: the frames of the districts and the ghost of their curve, memory as
 faint stars, trails between successive tokens, and the activation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -16,57 +14,24 @@ import numpy.typing as npt
 from geoosd.compositor.core import hilbert
 from geoosd.compositor.core.palette import Lut
 from geoosd.compositor.core.places import ORDER, SIDE, Places, origin_of
+from geoosd.compositor.core.plan import MAX_SPLATS, Floats, FramePlan, Stroke, Tints, dust, stars
 from geoosd.compositor.core.scene import Scene
 from geoosd.compositor.core.view import View, fit
 from geoosd.wire.messages import TokenVisualizationUpdate
 
-MAX_STARS: Final = 8192
 MAX_TRAIL: Final = 40
 """Steps of a trail that are drawn, of each choice of a session."""
 _GHOST_ORDER: Final = 6
 _GHOST_PIXELS: Final = 9.0
 """Ghost curves whose steps are shorter than this many pixels would be a grey haze."""
 
-Floats: TypeAlias = npt.NDArray[np.float64]
 Keys: TypeAlias = npt.NDArray[np.uint64]
-Tints: TypeAlias = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Points:
-    """Stars: ``x`` and ``y`` in pixels, ``level`` of energy 0 to 1, ``tint`` by model."""
-
-    x: Floats
-    y: Floats
-    level: Floats
-    tint: Tints
-
-
-@dataclass(frozen=True)
-class Stroke:
-    """A run of straight lines through (x, y) in pixels; ``level`` of energy at each point."""
-
-    x: Floats
-    y: Floats
-    level: Floats
-
-
-@dataclass(frozen=True)
-class FramePlan:
-    """One picture. ``lut`` is of :func:`.palette.lut`; ``stars`` are ordered weakest first."""
-
-    view: View
-    lut: Lut
-    stars: Points
-    memory: Points
-    trails: list[Stroke]
-    ground: list[Stroke]
 
 
 def plan(scene: Scene, places: Places, table: Lut, size: tuple[int, int], now: float) -> FramePlan:
     """The picture of *scene* in pixels *size* (width, height), fitted to the cells in use."""
-    keys, weights = scene.activation.cells(now, MAX_STARS)
-    known, counts = scene.memory.cells(now, MAX_STARS)
+    keys, weights = scene.activation.cells(now, MAX_SPLATS)
+    known, counts = scene.memory.cells(now, MAX_SPLATS)
     in_use = known if len(known) else keys
     view = fit(*map_coordinates(in_use), *size)
     tints = _tints(places, max(1, len(table) // 4096))
@@ -75,8 +40,8 @@ def plan(scene: Scene, places: Places, table: Lut, size: tuple[int, int], now: f
     return FramePlan(
         view,
         table,
-        _points(keys[::-1], np.minimum(weights[::-1], 1.0), view, tints),
-        _points(known[::-1], np.minimum(depth[::-1], 1.0), view, tints),
+        stars(*_seen(keys[::-1], np.minimum(weights[::-1], 1.0), view, tints), view),
+        dust(*_seen(known[::-1], np.minimum(depth[::-1], 1.0), view, tints), view),
         [_trail(tokens, view) for tokens in _successions(scene)],
         _ground(places, in_use, view),
     )
@@ -94,7 +59,10 @@ def map_coordinates(keys: Keys) -> tuple[Floats, Floats]:
     return columns, rows
 
 
-def _points(keys: Keys, level: Floats, view: View, tints: dict[int, int]) -> Points:
+def _seen(
+    keys: Keys, level: Floats, view: View, tints: dict[int, int]
+) -> tuple[Floats, Floats, Floats, Tints]:
+    """Pixels, level and tint of the cells in or near the picture."""
     columns, rows = map_coordinates(keys)
     x, y = view.to_pixels(columns + 0.5, rows + 0.5)
     tint = np.zeros(len(keys), np.uint8)
@@ -102,7 +70,7 @@ def _points(keys: Keys, level: Floats, view: View, tints: dict[int, int]) -> Poi
     for index in np.unique(district).tolist():
         tint[district == index] = tints.get(index, 0)
     inside = (x > -64) & (y > -64) & (x < view.width + 64) & (y < view.height + 64)
-    return Points(x[inside], y[inside], level[inside], tint[inside])
+    return (x[inside], y[inside], level[inside], tint[inside])
 
 
 def _tints(places: Places, count: int) -> dict[int, int]:

@@ -30,6 +30,11 @@ class View:
     width: int
     height: int
 
+    @property
+    def unit(self) -> float:
+        """How large things are drawn: 1 in a picture of 1024 × 1024 pixels."""
+        return max(0.5, min(self.width, self.height) / 1024)
+
     def to_pixels(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
         """Where points of the map lie in the picture."""
         return (

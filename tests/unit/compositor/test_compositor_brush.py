@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from geoosd.compositor.core import brush
-from geoosd.compositor.core.brush import ONE, disc, paint
+from geoosd.compositor.core.brush import ONE, disc, paint, stamps
 
 
 def painted(points, radius=1.5, shape=(40, 50), level=1.0):
     field = np.zeros(shape, np.uint32)
     x, y = (np.array(each, np.float64) for each in zip(*points, strict=True))
-    paint(field, x, y, np.full(len(x), level), disc(radius))
+    energy = np.full(len(x), round(level * ONE), np.uint32)
+    paint(field, stamps(x, y, energy, disc(radius)))
     return field
 
 
@@ -53,7 +54,8 @@ def test_the_brightest_star_does_not_overflow():
 
 def test_nothing_paints_nothing():
     field = np.zeros((8, 8), np.uint32)
-    paint(field, np.array([]), np.array([]), np.array([]), disc(1.0))
+    nothing = np.array([])
+    paint(field, stamps(nothing, nothing, nothing.astype(np.uint32), disc(1.0)))
     assert not field.any()
 
 

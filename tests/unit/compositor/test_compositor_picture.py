@@ -5,6 +5,7 @@ import pytest
 
 from geoosd.compositor.core import frame, palette, view
 from geoosd.compositor.core.places import Places, origin_of
+from geoosd.compositor.core.plan import STAR
 from geoosd.compositor.core.scene import Scene
 from geoosd.compositor.core.tiles import LiveTiles
 from geoosd.wire.messages import Theme, TokenVisualizationUpdate
@@ -60,15 +61,15 @@ def test_a_palette_runs_from_background_to_the_end_of_the_ramp():
 
 def test_an_empty_scene_has_an_empty_plan():
     plan = frame.plan(Scene(8.0), Places(), palette.lut(THEME), (320, 200), 0.0)
-    assert len(plan.stars.x) == len(plan.memory.x) == 0
-    assert plan.trails == plan.ground == []
+    assert len(plan.stars.x) == len(plan.dust.x) == 0
+    assert list(plan.trails) == list(plan.ground) == []
 
 
 def test_a_plan_has_stars_memory_trails_and_ground():
     scene, places = filled("m")
     plan = frame.plan(scene, places, palette.lut(THEME), (320, 200), 0.0)
-    assert len(plan.stars.x) == len(plan.memory.x) == 5
-    assert (plan.stars.level == 1.0).all()
+    assert len(plan.stars.x) == len(plan.dust.x) == 5
+    assert (plan.stars.amount == round(STAR * 65536)).all()
     assert len(plan.trails) == 1
     assert plan.trails[0].level[0] == 0.0
     assert plan.trails[0].level[-1] == 1.0

@@ -1,13 +1,15 @@
-"""The NumPy renderer's integer steps."""
+"""The NumPy backend: what it keeps between pictures, and that no picture shows it."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from geoosd.compositor.adapters import render_numpy
-from geoosd.compositor.adapters.render_numpy import Renderer, _enlarged, _walk, render
+from geoosd.compositor.adapters.render_numpy import NumpyBackend, render
 from geoosd.compositor.core import frame, palette
-from geoosd.compositor.core.frame import Stroke
 from geoosd.compositor.core.places import Places
+from geoosd.compositor.core.plan import SCALE_ONE, Overlay
 from geoosd.compositor.core.scene import Scene
 from geoosd.wire.messages import Theme, TokenVisualizationUpdate
 
@@ -30,7 +32,7 @@ def say(scene, places, token_id, model, now):
 @pytest.mark.parametrize("kept", [2 << 20, 0])
 def test_a_picture_does_not_depend_on_those_before_it(monkeypatch, kept):
     monkeypatch.setattr(render_numpy, "KEPT_PIXELS", kept)
-    scene, places, renderer = Scene(0.5), Places(), Renderer()
+    scene, places, backend = Scene(0.5), Places(), NumpyBackend()
     steps = [
         (None, NIGHT, (200, 130)),
         (7, NIGHT, (200, 130)),
@@ -46,7 +48,7 @@ def test_a_picture_does_not_depend_on_those_before_it(monkeypatch, kept):
         for model in ("m", "n") if token_id is not None else ():
             say(scene, places, token_id, model, float(second))
         plan = frame.plan(scene, places, table, size, float(second))
-        pictures.append(renderer.draw(plan).copy())
+        pictures.append(backend.draw(plan).copy())
         assert (pictures[-1] == render(plan)).all()
     assert (pictures[1] != pictures[2]).any()
 
@@ -60,47 +62,54 @@ def test_only_what_is_lit_is_composed_again(monkeypatch):
         return look_up(table, level, **options)
 
     monkeypatch.setattr(np, "take", take)
-    scene, places, renderer = Scene(8.0), Places(), Renderer()
+    scene, places, backend = Scene(8.0), Places(), NumpyBackend()
     say(scene, places, 0, "m", 0.0)
     say(scene, places, 1_000_000, "m", 0.0)
     sizes = []
     for _ in range(3):
         composed.clear()
-        renderer.draw(frame.plan(scene, places, NIGHT, (1024, 1024), 0.0))
+        backend.draw(frame.plan(scene, places, NIGHT, (1024, 1024), 0.0))
         sizes.append(sum(composed))
     assert sizes[0] > sizes[1] == sizes[2] > 0
 
 
 def test_with_no_live_tile_nothing_is_composed(monkeypatch):
-    renderer = Renderer()
+    backend = NumpyBackend()
     plan = frame.plan(Scene(8.0), Places(), NIGHT, (300, 200), 0.0)
     monkeypatch.setattr(np, "take", None)
     for _ in range(2):
-        assert (renderer.draw(plan).view(np.uint32) == NIGHT[0]).all()
+        assert (backend.draw(plan).view(np.uint32) == NIGHT[0]).all()
 
 
-def test_enlarging_is_linear_between_the_cells():
-    columns, rows = np.meshgrid(np.arange(8), np.arange(6))
-    slope = (800 + 80 * columns + 160 * rows).astype(np.uint16)
-    large = _enlarged(slope)
-    assert large.shape == (16, 24)
-    y, x = np.mgrid[0:16, 0:24]
-    expected = 800 + 80 * ((x + 0.5) / 4 + 0.5) + 160 * ((y + 0.5) / 4 + 0.5)
-    assert np.abs(large - expected).max() <= 1
+def test_a_picture_of_another_size_in_between_changes_nothing():
+    scene, places, backend = Scene(8.0), Places(), NumpyBackend()
+    for token_id in (3, 70_000):
+        say(scene, places, token_id, "m", 0.0)
+        for size in ((200, 130), (64, 64), (90, 90), (200, 130)):
+            plan = frame.plan(scene, places, NIGHT, size, 0.0)
+            assert (backend.draw(plan) == render(plan)).all()
+    backend.close()
+    assert (backend.draw(plan) == render(plan)).all()
 
 
-def test_enlarging_a_part_and_the_whole_agree():
-    field = np.random.default_rng(1).integers(0, 900, (34, 50)).astype(np.uint16)
-    whole = _enlarged(field)
-    part = _enlarged(field[16:34, 16:34])
-    assert (part == whole[64:, 64:128]).all()
+def test_half_the_scale_is_half_the_light():
+    """Decay is a scalar: scaled light equals light of scaled amounts, to a rounding."""
+    scene, places = Scene(8.0), Places()
+    for token_id in range(0, 4000, 100):
+        say(scene, places, token_id, "m", 0.0)
+    whole = frame.plan(scene, places, NIGHT, (256, 256), 0.0)
+    halved = replace(whole, star_scale=SCALE_ONE // 2, glow_scale=SCALE_ONE // 2)
+    stars = replace(whole.stars, amount=whole.stars.amount // 2)
+    difference = render(halved).astype(int) - render(replace(whole, stars=stars))
+    assert np.abs(difference).max() <= 1
+    assert (render(halved) != render(whole)).any()
 
 
-def test_walked_points_lie_within_sixteen_pixels_of_the_ones_that_stand_for_them():
-    random = np.random.default_rng(2)
-    stroke = Stroke(random.uniform(-300, 400, 60), random.uniform(-300, 400, 60), np.ones(60))
-    x, y, level, along = _walk(stroke, 100, 100)
-    some = along % 16 == 0
-    away = np.hypot(x[:, None] - x[some], y[:, None] - y[some]).min(axis=1)
-    assert away.max() <= 16
-    assert (level <= 1).all()
+def test_an_overlay_is_gone_with_the_next_plan():
+    backend = NumpyBackend()
+    plan = frame.plan(Scene(8.0), Places(), NIGHT, (200, 130), 0.0)
+    label = Overlay(150, 100, np.full((60, 90, 4), 255, np.uint8))
+    labelled = backend.draw(replace(plan, overlays=[label])).copy()
+    assert (labelled[100:, 150:] == 255).all()
+    assert (labelled[:100, :150].view(np.uint32) == NIGHT[0]).all()
+    assert (backend.draw(plan).view(np.uint32) == NIGHT[0]).all()

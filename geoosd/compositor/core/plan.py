@@ -1,0 +1,159 @@
+"""A frame plan: everything a renderer draws, in pixels. Views make plans, backends draw them.
+
+How a view makes one::
+
+    view = fit(columns, rows, width, height)          # or a View of its own: centre, scale, size
+    x, y = view.to_pixels(columns + 0.5, rows + 0.5)
+    plan = FramePlan(view, palette.lut(theme), stars(x, y, level, tint, view))
+
+A plan shares nothing with the scene and is complete: whichever backend draws it, and whatever that
+backend drew before, the pixels are the same (:class:`Backend`), so one that fails can be replaced
+in the middle of a frame. The light is integers (:mod:`.brush`)::
+
+    index = min(((F * star_scale >> 16) + still >> 6) + glow(G * glow_scale >> 16), 4095)
+    pixel = lut[tint, index]
+
+``F`` holds the small discs of the stars; ``G`` their wide ones, at a quarter and a sixteenth of the
+resolution, so there is no blur pass; ``still`` ground, dust and trails. Tone curve, theme and tints
+live in the table. Weights that decay forward (:mod:`.field`) need only other scales from frame to
+frame. Bars, heat maps and labels are :class:`Overlay`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from geoosd.compositor.core.brush import ONE
+from geoosd.compositor.core.palette import Lut
+from geoosd.compositor.core.view import View
+
+MAX_SPLATS: Final = 8192
+"""Of one kind in one plan. With amounts of at most :data:`MAX_AMOUNT` no sum leaves 32 bits."""
+MAX_AMOUNT: Final = 6 * ONE
+SCALE_ONE: Final = 65536
+
+STAR: Final = 2.6
+DUST: Final = 0.62
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Amounts: TypeAlias = npt.NDArray[np.uint32]
+Tints: TypeAlias = npt.NDArray[np.uint8]
+Image: TypeAlias = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Splats:
+    """Discs of light, the weakest first: where two tints meet, the later one's is shown.
+
+    ``x`` and ``y`` in pixels, ``amount`` of energy at the centre (:data:`~.brush.ONE` is a quarter
+    of what a pixel can show), ``tint`` by model. ``radius`` is the standard deviation of the disc
+    in pixels, ``halo`` and ``far`` those of two faint wide ones around it; 0 for none.
+    """
+
+    x: Floats
+    y: Floats
+    amount: Amounts
+    tint: Tints
+    radius: float = 1.0
+    halo: float = 0.0
+    far: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A run of thin straight lines through (x, y) in pixels; ``level`` of energy at each point."""
+
+    x: Floats
+    y: Floats
+    level: Floats
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A picture laid over the finished one: ``pixels`` of shape (height, width, 4), R G B A with
+    straight alpha; its left upper corner at (``left``, ``top``), inside the picture or not."""
+
+    left: int
+    top: int
+    pixels: Image
+
+
+def no_splats() -> Splats:
+    """No light at all."""
+    nothing = np.zeros(0, np.float64)
+    return Splats(nothing, nothing, np.zeros(0, np.uint32), np.zeros(0, np.uint8))
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """One picture. ``lut`` is of :func:`.palette.lut`; scales are of :data:`SCALE_ONE`, at most 1.
+
+    ``dust`` is fainter than ``stars`` and does not decay; ``ground`` is what stays as long as the
+    view does: a backend keeps its pixels.
+    """
+
+    view: View
+    lut: Lut
+    stars: Splats
+    dust: Splats
+    trails: Sequence[Stroke] = ()
+    ground: Sequence[Stroke] = ()
+    overlays: Sequence[Overlay] = ()
+    star_scale: int = SCALE_ONE
+    glow_scale: int = SCALE_ONE
+
+    def __post_init__(self) -> None:
+        for splats in (self.stars, self.dust):
+            if len(splats) > MAX_SPLATS or splats.amount.max(initial=0) > MAX_AMOUNT:
+                raise ValueError("cannot plan a frame: more light than 32 bits hold")
+
+
+class Backend(Protocol):
+    """Draws plans. Everything may block and stays in one thread, but :meth:`close` ends it."""
+
+    name: str
+    """``numpy`` or ``wgpu``."""
+    adapter: str
+    """What it draws on, in words."""
+
+    def draw(self, plan: FramePlan) -> Image:
+        """An array of shape (height, width, 4), R G B A, all opaque; the next may overwrite it."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+def stars(x: Floats, y: Floats, level: Floats, tint: Tints, view: View) -> Splats:
+    """Stars with halos, of *level* 0 to 1, as large as suits picture and crowd."""
+    crowd = _crowding(x, y, view.unit)
+    radius = max(0.7, 1.7 * view.unit * crowd)
+    amount = _amount(level * STAR)
+    return Splats(x, y, amount, tint, radius, 10.4 * view.unit * crowd, 36.0 * view.unit * crowd)
+
+
+def dust(x: Floats, y: Floats, level: Floats, tint: Tints, view: View) -> Splats:
+    """Faint points without halo, of *level* 0 to 1."""
+    return Splats(x, y, _amount(level * DUST), tint, 0.75 * view.unit)
+
+
+def _amount(energy: Floats) -> Amounts:
+    return np.rint(energy * ONE).astype(np.uint32)
+
+
+def _crowding(x: Floats, y: Floats, unit: float) -> float:
+    """How much smaller than usual stars are drawn so that a crowd stays legible: 0.4 to 1."""
+    if len(x) < 2:
+        return 1.0
+    area = float(np.ptp(x)) * float(np.ptp(y))
+    return min(1.0, max(0.4, math.sqrt(area / len(x)) / (32 * unit)))
