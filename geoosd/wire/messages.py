@@ -116,13 +116,15 @@ class SessionStarted(Struct):
 
 
 class SessionProgress(Struct):
-    """Where a session is before and while it generates."""
+    """Where a session is before and while it generates. ``upstream`` is there when another one than
+    was named before has taken the request over."""
 
     session: Name
     phase: Phase
     position: Count | None = None
     processed: Count | None = None
     total: Count | None = None
+    upstream: Name | None = None
 
 
 class SessionEnded(Struct):

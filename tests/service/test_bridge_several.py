@@ -10,6 +10,7 @@ from scripted_upstream import RECORDINGS, ScriptedUpstream, answers, listening, 
 from scripted_upstream import ask as ask_http
 from test_bridge_service import (
     BRIDGE,
+    FakeCompositor,
     _directory_of,
     ask,
     get,
@@ -127,6 +128,20 @@ async def test_never_one_post_more(tmp_path, fault, way):
                 answer = await proxied(runtime)
                 assert (answer.body == PLAIN) is fails_over
     assert (len(first.posts), len(second.posts)) == (1, int(fails_over))
+
+
+async def test_the_map_is_told_who_answers(tmp_path, nursery):
+    compositor = FakeCompositor(tmp_path / "run" / "ingest.sock")
+    await nursery.start(compositor.serve)
+    first, second = model_server("first", resets), model_server("second", streaming())
+    async with bridge(tmp_path, first, second) as runtime:
+        told = await ask(runtime, model="gemma")
+        answer = await proxied(runtime)
+    assert answer.get(b"x-geoos-upstream") == b"second"
+    for session in (told[0]["payload"]["session"], answer.get(b"x-geoos-session").decode()):
+        mine = [m.payload for m in compositor.taken if getattr(m.payload, "session", "") == session]
+        named = [each.upstream for each in mine if getattr(each, "upstream", None)]
+        assert named == ["first", "second"]
 
 
 @pytest.mark.parametrize("way", ["prompt", "proxy"])

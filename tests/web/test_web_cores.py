@@ -260,19 +260,21 @@ def test_a_session_from_queue_to_end(core: Evaluate) -> None:
         };
         tell("SessionStarted", { model: "m", upstream: "u" }, 100, 0);
         tell("SessionProgress", { phase: "queued", position: 2 }, 100, 0);
-        tell("SessionProgress", { phase: "prefill", processed: 1, total: 4 }, 100, 0);
+        tell("SessionProgress", { phase: "prefill", upstream: "u2", processed: 1, total: 4 }, 100, 0);
+        tell("SessionProgress", { phase: "prefill", processed: 2, total: 4 }, 100, 0);
         tell("TokenVisualizationUpdate", {}, 100.5, 1);
         tell("TokenVisualizationUpdate", {}, 100.6, 1.5);
         tell("TokenVisualizationUpdate", {}, 100.7, 2);
         tell("NeuralStateUpdate", { strength: 0.5, data: { confidence: null } }, 100.7, 2);
         tell("SessionEnded", { finish_reason: "stop", tokens_per_second: 9 }, 101, 3);
         const s = made.sessions.get("s");
-        return [seen, s.strength, s.confidence, s.model, s.finishReason];
+        return [seen, s.strength, s.confidence, s.model, s.finishReason, s.upstream];
     """)
     seen, *rest = steps
     assert seen == [
         ["queued", 0, None, None],
         ["queued", 0, None, None],
+        ["prefill", 0, None, None],
         ["prefill", 0, None, None],
         ["generating", 1, 0.5, None],
         ["generating", 2, 0.5, 2],
@@ -280,7 +282,7 @@ def test_a_session_from_queue_to_end(core: Evaluate) -> None:
         ["generating", 3, 0.5, 2],
         ["ended", 3, 0.5, 9],
     ]
-    assert rest == [[0.5], [], "m", "stop"]
+    assert rest == [[0.5], [], "m", "stop", "u2"]
 
 
 def test_the_scene_stays_bounded_and_forgets_ended_sessions_first(core: Evaluate) -> None:

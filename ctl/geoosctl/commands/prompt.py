@@ -138,6 +138,7 @@ def _converse(options: Settings, call: dict[str, Any], screen: _Screen) -> list[
             answer.upstream = payload.upstream
         elif isinstance(payload, messages.SessionProgress):
             answer.progress = progress_text(payload)
+            answer.upstream = payload.upstream or answer.upstream
             screen.progress(answer)
         elif isinstance(payload, messages.SessionEnded):
             answer.ended = payload

@@ -93,6 +93,7 @@ class Exchange:
         self._since = since
         self._phase: Phase = "queued"
         self._position: int | None = None
+        self._told_upstream: str | None = None
         self._progress: tuple[int, int] | None = None
         self._reading: _Reading = "nothing"
         self._status = 0
@@ -133,6 +134,7 @@ class Exchange:
     def started(self, now: float) -> list[Payload]:
         """The request was accepted."""
         self._began = now
+        self._told_upstream = self.upstream
         return [
             SessionStarted(
                 self.session, self.model, self.upstream, self._choices, replay_of=self.replay_of
@@ -142,7 +144,7 @@ class Exchange:
     def queued(self, position: int, now: float) -> list[Payload]:
         """It waits for its upstream; *position* 0 is next."""
         self._position = position
-        return [SessionProgress(self.session, "queued", position=position)]
+        return [self._tell("queued", position=position)]
 
     def sent(self) -> None:
         """Its turn has come: it waits for the answer, and for nobody else."""
@@ -167,7 +169,7 @@ class Exchange:
             return self._prefill(None)
         if status >= 400:
             self._reading = "error"
-            return []
+            return [] if self.upstream == self._told_upstream else [self._tell(self._phase)]
         reading = reading_of(self._dialect, content_type)
         if reading is not None:
             self._reading, self._decode = reading
@@ -334,7 +336,7 @@ class Exchange:
     def _take_pieces(self, chunk: Chunk, now: float, payloads: list[Payload]) -> None:
         if self._phase != "generating":
             self._phase = "generating"
-            payloads.append(SessionProgress(self.session, "generating"))
+            payloads.append(self._tell("generating"))
         if self._first_token is None:
             self._first_token = now
         self._last_token = now
@@ -367,15 +369,28 @@ class Exchange:
             return []
         self._phase = "queued"
         self._progress = loading
-        return [SessionProgress(self.session, "queued", processed=loading[0], total=loading[1])]
+        return [self._tell("queued", progress=loading)]
 
     def _prefill(self, progress: tuple[int, int] | None) -> list[Payload]:
         if self._phase == "generating" or (progress is not None and progress == self._progress):
             return []
         self._phase = "prefill"
         self._progress = progress
+        return [self._tell("prefill", progress=progress)]
+
+    def _tell(
+        self,
+        phase: Phase,
+        *,
+        position: int | None = None,
+        progress: tuple[int, int] | None = None,
+    ) -> SessionProgress:
+        """Where the session is; with its upstream, if another has taken over since that was said."""
+        moved = self.upstream != self._told_upstream
+        self._told_upstream = self.upstream
         processed, total = progress or (None, None)
-        return [SessionProgress(self.session, "prefill", processed=processed, total=total)]
+        upstream = self.upstream if moved else None
+        return SessionProgress(self.session, phase, position, processed, total, upstream)
 
     def _of_all(self, usage: Usage) -> Usage:
         """The usage of all choices: llama.cpp tells each one's in a chunk of nothing else."""

@@ -76,7 +76,9 @@ class Scene:
             view.model, view.upstream = payload.model, payload.upstream
             view.replay_of = payload.replay_of
         elif type(payload) is SessionProgress:
-            self._session(payload.session, timestamp).phase = payload.phase
+            view = self._session(payload.session, timestamp)
+            view.phase = payload.phase
+            view.upstream = payload.upstream or view.upstream
         elif type(payload) is SessionEnded:
             self._session(payload.session, timestamp).phase = "ended"
 

@@ -318,6 +318,25 @@ def test_what_is_not_read(dialect, kind):
     assert exchange.finish(2.0) == [SessionEnded("s")]
 
 
+def test_another_upstream_that_takes_over_is_named_once():
+    exchange = Exchange("s", model="m", upstream="first", dialect="chat")
+    exchange.started(0.0)
+    exchange.upstream = "second"
+    (waits,) = exchange.queued(1, 0.5)
+    assert waits == SessionProgress("s", "queued", position=1, upstream="second")
+    (reads,) = exchange.answered(200, SSE, 1.0)
+    assert reads == SessionProgress("s", "prefill")
+
+
+@pytest.mark.parametrize(("status", "encoding"), [(500, None), (200, "br"), (200, None)])
+def test_who_answers_is_named_whatever_it_says(status, encoding):
+    exchange = Exchange("s", model="m", upstream="first", dialect="chat")
+    exchange.started(0.0)
+    exchange.upstream = "second"
+    (told,) = exchange.answered(status, SSE, 1.0, content_encoding=encoding)
+    assert (told.session, told.upstream) == ("s", "second")
+
+
 def test_a_session_that_never_started():
     exchange = Exchange("s", model=None, upstream=None, dialect="chat")
     assert not exchange.has_answer

@@ -45,7 +45,10 @@ def test_sessions_go_through_their_phases():
     scene.apply(SessionStarted("s", "m", "up"), 5.0, 0.0)
     view = scene.sessions["s"]
     assert (view.phase, view.model, view.upstream, view.started) == ("queued", "m", "up", 5.0)
+    scene.apply(SessionProgress("s", "queued", upstream="other"), 5.5, 0.0)
+    assert (scene.sessions["s"].phase, scene.sessions["s"].upstream) == ("queued", "other")
     scene.apply(SessionProgress("s", "prefill"), 6.0, 0.0)
+    assert scene.sessions["s"].upstream == "other"
     assert view.phase == "prefill"
     scene.apply(token(session="s", model="other"), 7.0, 0.0)
     assert (view.phase, view.tokens, view.model) == ("generating", 1, "m")

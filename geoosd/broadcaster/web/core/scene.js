@@ -146,6 +146,7 @@ export class Scene {
     const session = this.#session(payload.session);
     if (session.phase === "ended") return session;
     session.phase = payload.phase;
+    session.upstream = payload.upstream ?? session.upstream;
     session.position = payload.position ?? null;
     session.processed = payload.processed ?? null;
     session.total = payload.total ?? null;
