@@ -148,7 +148,8 @@ class FakeDirectory:
 
     def __init__(self, upstreams):
         self.upstreams = {upstream.id: upstream for upstream in upstreams}
-        self.down = []
+        self.failures = []
+        self.answers = []
 
     def candidates(self, model=None):
         exact = [Route(each.id, model) for each in self.upstreams.values() if model in each.models]
@@ -174,8 +175,11 @@ class FakeDirectory:
             for model in each.models
         ]
 
-    def refused(self, upstream, reason):
-        self.down.append((upstream, reason))
+    def failed(self, upstream, reason):
+        self.failures.append((upstream, reason))
+
+    def answered(self, upstream):
+        self.answers.append(upstream)
 
 
 @dataclass

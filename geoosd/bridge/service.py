@@ -276,7 +276,6 @@ class Bridge:
         upstream = exchange.upstream
         if upstream is None or not exchange.has_answer:
             return
-        self._directory.answered(upstream)
         if (proxied := self._proxied.get(exchange)) is not None:
             model = self._directory.router.own_name(upstream, proxied.model)
             if model is not None:

@@ -355,7 +355,7 @@ async def test_an_upstream_that_refuses_or_resets_is_followed_by_the_next():
         assert answer.body == DONE
         assert answer.get(b"x-geoos-upstream") == b"good"
         assert (len(resets.posts), len(good.posts)) == (1, 1)
-        assert [upstream for upstream, _ in rig.directory.down] == ["refuses", "resets"]
+        assert [upstream for upstream, _ in rig.directory.failures] == ["refuses", "resets"]
         await until(lambda: rig.of(SessionEnded))
         assert len(rig.of(SessionStarted)) == 1
 
@@ -448,7 +448,7 @@ async def test_a_pooled_connection_that_died_is_replaced_before_anything_is_sent
             assert (await POST(rig.port)).status == 200
             await until(lambda: upstream.open_connections == 0)
         assert len(upstream.posts) == upstream.connections == 3
-        assert not rig.directory.down
+        assert not rig.directory.failures
 
 
 @pytest.mark.parametrize(("method", "status", "asked"), [("GET", 200, 3), ("POST", 502, 2)])
@@ -465,7 +465,7 @@ async def test_a_pooled_connection_that_dies_under_a_request(method, status, ask
         upstream.script = dies_once
         assert (await ask(rig.port, method, "/v1/a")).status == status
         assert len(upstream.requests) == asked
-        assert not rig.directory.down
+        assert not rig.directory.failures
 
 
 # -- whose request goes where ----------------------------------------------------------------------

@@ -58,7 +58,7 @@ async def test_an_upstream_is_asked_no_more_than_its_rate_and_no_other_in_its_st
         await until(lambda: len(rig.of(SessionEnded)) == 2)
         assert rig.of(SessionEnded)[1].error.startswith("limited: cannot be asked above its rate")
         assert (len(limited.posts), len(spare.posts)) == (1, 0)
-        assert not rig.directory.down
+        assert not rig.directory.failures
 
 
 # -- browsers --------------------------------------------------------------------------------------

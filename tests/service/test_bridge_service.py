@@ -532,6 +532,7 @@ async def test_requests_wait_their_turn(tmp_path, upstream):
             "position": 0,
             "processed": None,
             "total": None,
+            "upstream": None,
         }
 
 

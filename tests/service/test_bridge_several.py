@@ -34,6 +34,7 @@ from geoosd.wire.messages import SessionEnded
 PLAIN = (RECORDINGS / "01_chat_plain.body").read_bytes()
 RICH = (RECORDINGS / "02_chat_logprobs_usage_timings_progress.body").read_bytes()
 MODELS = models("gemma")
+HELLO = b'f\r\ndata: {"x":1}\n\n\r\n'
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,7 @@ FAULTS = {
     "garbage": (begins_then(b"garbage\r\n\r\n"), False),
     "half a head": (begins_then(b"HTTP/1.1 200 OK\r\nX"), False),
     "head alone": (begins_then(ANSWERED), False),
-    "in mid-stream": (begins_then(ANSWERED + b'f\r\ndata: {"x":1}\n\n\r\n'), False),
+    "in mid-stream": (begins_then(ANSWERED + HELLO), False),
     "500": (answers(said(500, b'{"error":"no"}')), False),
     "502": (answers(said(502)), False),
     "504": (answers(said(504)), False),
@@ -240,7 +241,7 @@ async def test_who_fails_is_set_aside_and_tried_again(tmp_path, monkeypatch):
         monkeypatch.setattr(watched.client, "probe", look)
         # The back-off is over.
         monkeypatch.setattr(watched.breaker, "_retry_at", trio.current_time())
-        watched.look_again()
+        watched._wake.set()
         await until(lambda: _directory_of(runtime).router.get("first").circuit == "closed")
         assert looks.count("half_open") == 1
         assert (await proxied(runtime)).get(b"x-geoos-upstream") == b"first"
@@ -255,6 +256,72 @@ async def test_set_aside_is_better_than_nothing(tmp_path):
         assert (await listed(runtime))["only"]["circuit"] == "open"
         assert (await proxied(runtime)).body == PLAIN
         assert (await listed(runtime))["only"]["circuit"] == "closed"
+
+
+@pytest.mark.parametrize("way", ["prompt", "proxy"])
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\n", ANSWERED, ANSWERED + HELLO])
+async def test_who_breaks_answers_off_is_set_aside(tmp_path, way, begin):
+    """At whatever point; who asked keeps what came, and another is preferred from then on."""
+    first, second = model_server("first", begins_then(begin)), model_server("second", streaming())
+    async with bridge(tmp_path, first, second) as runtime:
+        for _ in range(3):
+            assert (await listed(runtime))["first"]["circuit"] == "closed"
+            if way == "prompt":
+                assert (await ask(runtime, model="gemma"))[-1]["payload"]["error"]
+            else:
+                assert (await proxied(runtime)).body != PLAIN
+        assert (await listed(runtime))["first"]["circuit"] == "open"
+        assert (await proxied(runtime)).body == PLAIN
+    assert (len(first.posts), len(second.posts)) == (3, 1)
+
+
+@pytest.mark.parametrize("way", ["prompt", "proxy"])
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\n", ANSWERED])
+async def test_who_is_silent_is_set_aside_for_a_time(tmp_path, mock_clock, monkeypatch, way, begin):
+    """On a clock that jumps: three timeouts, a back-off, a good look, one timeout more."""
+    monkeypatch.setattr(watched_module, "WATCH_SECONDS", 60.0)
+    monkeypatch.setattr(watched_module.random, "random", lambda: 1.0)
+    policy = breaker_module.Policy(first=4.0)
+    monkeypatch.setattr(breaker_module.Breaker.__init__, "__defaults__", (policy,))
+
+    async def stalls(stream, seen):
+        await stream.send_all(begin)
+        await trio.sleep_forever()
+
+    first, second = model_server("first", stalls), model_server("second", streaming())
+    answered = []
+
+    async def once(runtime):
+        if way == "prompt":
+            answered.append((await ask(runtime, model="gemma"))[-1]["payload"]["error"])
+        else:
+            answered.append((await proxied(runtime)).body == PLAIN)
+
+    async def jump_until(condition):
+        while not condition():
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            mock_clock.jump(0.25)
+
+    async with bridge(tmp_path, first, second, timeout=1.0) as runtime:
+        circuit = _directory_of(runtime).router.get("first")
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 4):
+                assert circuit.circuit == "closed"
+                nursery.start_soon(once, runtime)
+                await jump_until(lambda number=number: len(answered) == number)
+        assert circuit.circuit == "open"
+        await once(runtime)  # without a jump: nobody waits for the silent one
+        assert answered[3] is (None if way == "prompt" else True)
+        assert len(first.posts) == 3
+        looks = len(first.requests)
+        await jump_until(lambda: circuit.circuit == "closed")
+        assert len(first.requests) > looks
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(once, runtime)
+            await jump_until(lambda: len(answered) == 5)
+        assert circuit.circuit == "open"
+        assert _directory_of(runtime).retry_in("first") > 4.0  # twice as long
+    assert (len(first.posts), len(second.posts)) == (4, 1)
 
 
 async def test_flapping_does_not_flood_the_journal(tmp_path, monkeypatch):

@@ -260,7 +260,7 @@ def test_a_session_from_queue_to_end(core: Evaluate) -> None:
         };
         tell("SessionStarted", { model: "m", upstream: "u" }, 100, 0);
         tell("SessionProgress", { phase: "queued", position: 2 }, 100, 0);
-        tell("SessionProgress", { phase: "prefill", upstream: "u2", processed: 1, total: 4 }, 100, 0);
+        tell("SessionProgress", { phase: "prefill", upstream: "u2", total: 4 }, 100, 0);
         tell("SessionProgress", { phase: "prefill", processed: 2, total: 4 }, 100, 0);
         tell("TokenVisualizationUpdate", {}, 100.5, 1);
         tell("TokenVisualizationUpdate", {}, 100.6, 1.5);

@@ -157,9 +157,9 @@ class Asker:
             except Refused as failure:
                 error = str(failure)
                 if not failure.stale:
-                    self._directory.refused(route.upstream, error)
+                    self._directory.failed(route.upstream, error)
             except UpstreamError as failure:
-                self._directory.look_again(route.upstream)
+                self._directory.failed(route.upstream, str(failure))
                 return str(failure)
             else:
                 return None
@@ -196,6 +196,7 @@ class Asker:
                 chat=chat,
                 asks=asks,
             )
+        directory.answered(route.upstream)
         # Here already, so that the next prompt knows; the end is said when it is over.
         await session.end(None)
         if outcome.ok:

@@ -141,7 +141,7 @@ class Directory:
         return self.client(upstream).turns
 
     def failures(self, upstream: str) -> int:
-        """Requests to it that got no byte, since it was configured."""
+        """Requests that it did not answer to the end, since it was configured."""
         return self._watched[upstream].failed if upstream in self._watched else 0
 
     def retry_in(self, upstream: str) -> float | None:
@@ -198,20 +198,15 @@ class Directory:
 
     # -- what requests show ------------------------------------------------------------------------
 
-    def refused(self, upstream: str, reason: str) -> None:
-        """It refused a connection, or broke it before any byte of an answer."""
+    def failed(self, upstream: str, reason: str) -> None:
+        """It refused a request, broke it off, or was silent for too long."""
         if (watched := self._watched.get(upstream)) is not None:
             watched.request_failed(reason)
 
     def answered(self, upstream: str) -> None:
-        """It answered a request, however."""
+        """It answered a request to the end, whatever it said."""
         if (watched := self._watched.get(upstream)) is not None:
             watched.request_answered()
-
-    def look_again(self, upstream: str) -> None:
-        """An answer of it broke off: see how it is."""
-        if (watched := self._watched.get(upstream)) is not None:
-            watched.look_again()
 
     def asks(self, route: Route, parameters: Mapping[str, Any]) -> frozenset[Capability]:
         """What a prompt is to ask for: all there is but for what is known to be refused."""

@@ -47,8 +47,12 @@ class Directory(Protocol):
         """The merged entries of ``/v1/models``, each with its ``id``."""
         ...
 
-    def refused(self, upstream: str, reason: str) -> None:
-        """It refused a connection, or broke it before any byte."""
+    def failed(self, upstream: str, reason: str) -> None:
+        """It did not answer a request to the end."""
+        ...
+
+    def answered(self, upstream: str) -> None:
+        """It answered a request that a tap has seen to the end."""
         ...
 
 

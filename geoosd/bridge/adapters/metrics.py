@@ -184,7 +184,7 @@ class Metrics:
         self._waiting = gauge("geoos_prompts_waiting", "Prompts that wait for their turn")
         self._unheard = Counter(
             "geoos_upstream_unanswered",
-            "Requests that it refused or broke before any byte",
+            "Requests that it did not answer to their end",
             ["upstream"],
             registry=registry,
         )

@@ -292,8 +292,8 @@ class Proxy:
             if tried is None:
                 return
             failure = UpstreamError(tried.error.code, f"{target.id}: {tried.error}")
-            if tried.refused and not tried.stale:
-                self._directory.refused(target.id, str(tried.error))
+            if not tried.stale:
+                self._directory.failed(target.id, str(tried.error))
             if not tried.refused or not request.body.is_intact:
                 break
         if tap is not None:
@@ -361,6 +361,7 @@ class Proxy:
             if recording is not None:
                 recording.receive(data)
         if tap is not None:
+            self._directory.answered(target.id)
             tap.finish(None)
             if recording is not None:
                 recording.finish(connection, tap.exchange)

@@ -123,8 +123,8 @@ class UpstreamReport:
     def _set_aside(self, row: Upstream) -> Finding:
         return (
             "warning",
-            f"upstream {row.id} at {row.url} says that it is ready but refuses requests or breaks "
-            f"them off before any byte; {self._circuit(row)}",
+            f"upstream {row.id} at {row.url} says that it is ready but refuses requests, breaks "
+            f"them off or is silent; {self._circuit(row)}",
             "look at that server's own log, and restart it",
         )
 

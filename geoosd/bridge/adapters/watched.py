@@ -1,8 +1,8 @@
 """One upstream under watch: active checks of ``/v1/models``, and what its requests show meanwhile.
 
-Both write into the :class:`..core.router.Router`. A request that got no byte counts in the
-:class:`..core.breaker.Breaker`, and has the upstream looked at again at once: only that look takes
-it as down.
+Both write into the :class:`..core.router.Router`. A request that was not answered to the end counts
+in the :class:`..core.breaker.Breaker`, and has the upstream looked at again at once: only that look
+takes it as down.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Watched:
         self.scope = trio.CancelScope()
         self.entries: list[dict[str, Any]] = []
         self.failed = 0
-        """Requests that got no byte, in all."""
+        """Requests that it did not answer to the end, in all."""
         self._id = client.settings.id
         self._router = router
         self._capabilities = capabilities
@@ -88,7 +88,8 @@ class Watched:
     # -- what requests show ------------------------------------------------------------------------
 
     def request_failed(self, reason: str) -> None:
-        """A request got no byte: *reason* says why, in words that hold no text of the request."""
+        """A request was refused, broken off or left waiting for too long: *reason* says which, in
+        words that hold no text of the request."""
         self.failed += 1
         opened = self.breaker.failed(trio.current_time(), random.random())
         self._down_in_a_row = _PATIENCE
@@ -98,14 +99,10 @@ class Watched:
         self._on_change(self._id)
 
     def request_answered(self) -> None:
-        """A request got an answer."""
+        """A request was answered to the end."""
         if self.breaker.answered():
             self._circuit_changed(None)
             self._on_change(self._id)
-
-    def look_again(self) -> None:
-        """Something went wrong there that need not be its fault: see how it is, now."""
-        self._wake.set()
 
     # -- looking -----------------------------------------------------------------------------------
 

@@ -1,13 +1,13 @@
 """A circuit breaker: when an upstream that fails requests is set aside, and when it is tried again.
 
-The pattern is that of Nygard, "Release It!" (2nd ed., ch. 5). Only requests count that got no byte
-at all: a refused connection, or one that broke before the answer. An answer with an error status is
-an answer: servers give 500 to one bad request, and 503 while they load.
+The pattern is that of Nygard, "Release It!" (2nd ed., ch. 5). Every request counts that was not
+answered to the end: a refused connection, one that broke, silence beyond the timeout. An answer
+with an error status is an answer: servers give 500 to one bad request, and 503 while they load.
 
 The caller's duties (:mod:`..adapters.watched`)::
 
-    breaker.failed(now, jitter)      # a request got no byte
-    breaker.answered()               # a request got an answer
+    breaker.failed(now, jitter)      # a request was not answered to the end
+    breaker.answered()               # a request was
     if breaker.begin_trial(now): breaker.end_trial(ok, now, jitter)   # one look, and one at a time
     breaker.revived()                # it was down altogether, and is back
 
@@ -51,7 +51,7 @@ class Breaker:
         self._retry_at = 0.0
 
     def failed(self, now: float, jitter: float) -> bool:
-        """A request got no byte; whether that opened the circuit."""
+        """A request was not answered to the end; whether that opened the circuit."""
         if self.state != "closed":
             return False  # sent before it opened, or as the last resort
         self._failures.append(now)

@@ -385,7 +385,7 @@ class Exchange:
         position: int | None = None,
         progress: tuple[int, int] | None = None,
     ) -> SessionProgress:
-        """Where the session is; with its upstream, if another has taken over since that was said."""
+        """Where the session is; with its upstream, if another took over since that was said."""
         moved = self.upstream != self._told_upstream
         self._told_upstream = self.upstream
         processed, total = progress or (None, None)
