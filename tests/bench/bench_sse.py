@@ -26,6 +26,7 @@ import httpx
 from measure import Pace, Result, Skipped, alternate, at_least, cpu_rate, ratio
 
 from geoosd.bridge.core import chunks
+from geoosd.bridge.core.pieces import Piece
 from geoosd.bridge.core.sse import SSEParser
 
 NAME = "sse"
@@ -38,6 +39,10 @@ _NAMED = ("10_responses_stream", "22_messages_stream", "29_messages_thinking")
 """Recordings whose events have names."""
 
 _ALONE = "httpx-sse, decoders alone"
+
+_TOKEN = ("choice", "role", "text", "token_id", "probability", "alternatives")
+Token = tuple[int, str, str, int | None, float | None, Any]
+"""What a peer makes of a token, for which it has no object: the fields of ours."""
 
 Pieces = list[bytes]
 Read = Callable[[Pieces], int]
@@ -66,11 +71,10 @@ def our_parse(pieces: Pieces) -> int:
 
 
 class Said(NamedTuple):
-    """What a stream said. A token is (choice, role, text, id, probability)."""
+    """What a stream said. A token has choice, role, text, id, probability and alternatives."""
 
     events: int
-    tokens: list[tuple[int, str, str, int | None, float | None]]
-    alternatives: list[list[Any]]
+    tokens: list[Any]
     finished: dict[int, str]
     usage: tuple[int, int] | None
 
@@ -79,8 +83,7 @@ def our_reading(pieces: Pieces) -> Said:
     """As the tap of the bridge reads it."""
     receive, decode = SSEParser().receive, chunks.decode
     events, usage = 0, None
-    tokens: list[tuple[int, str, str, int | None, float | None]] = []
-    alternatives: list[list[Any]] = []
+    tokens: list[Piece] = []
     finished: dict[int, str] = {}
     for piece in pieces:
         for event in receive(piece):
@@ -88,15 +91,12 @@ def our_reading(pieces: Pieces) -> Said:
             chunk = decode(event.data, event.type)
             if chunk is None:
                 continue
-            for each in chunk.pieces:
-                tokens.append((each.choice, each.role, each.text, each.token_id, each.probability))
-                if each.alternatives is not None:
-                    alternatives.append(each.alternatives)
-            if chunk.finished:
+            tokens += chunk.pieces
+            if chunk.finished is not None:
                 finished |= chunk.finished
             if chunk.usage is not None:
                 usage = (chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
-    return Said(events, tokens, alternatives, finished, usage)
+    return Said(events, tokens, finished, usage)
 
 
 # -- httpx-sse -------------------------------------------------------------------------------------
@@ -131,8 +131,7 @@ def httpx_sse_decoded(decoders: Any, pieces: Pieces) -> Iterator[Any]:
 def json_reading(events: Iterable[Any]) -> Said:
     """As a program without the OpenAI client reads it."""
     count, usage = 0, None
-    tokens: list[tuple[int, str, str, int | None, float | None]] = []
-    alternatives: list[list[Any]] = []
+    tokens: list[Token] = []
     finished: dict[int, str] = {}
     for event in events:
         count += 1
@@ -149,15 +148,15 @@ def json_reading(events: Iterable[Any]) -> Said:
                 role = "reasoning"
             else:
                 continue
-            token_id = probability = None
+            token_id = probability = alternatives = None
             if (logprobs := choice.get("logprobs")) and logprobs["content"]:
                 entry = logprobs["content"][-1]
                 token_id, probability = entry["id"], exp(entry["logprob"])
-                alternatives.append(entry["top_logprobs"])
-            tokens.append((index, role, text, token_id, probability))
+                alternatives = entry["top_logprobs"]
+            tokens.append((index, role, text, token_id, probability, alternatives))
         if counts := chunk.get("usage"):
             usage = (counts["prompt_tokens"], counts["completion_tokens"])
-    return Said(count, tokens, alternatives, finished, usage)
+    return Said(count, tokens, finished, usage)
 
 
 # -- the OpenAI client -----------------------------------------------------------------------------
@@ -179,8 +178,7 @@ class _Response:
 def openai_reading(stream: Callable[[Any], Iterable[Any]], pieces: Pieces) -> Said:
     """As a program with the OpenAI client reads it."""
     count, usage = 1, None  # [DONE], which it keeps to itself, is an event too
-    tokens: list[tuple[int, str, str, int | None, float | None]] = []
-    alternatives: list[list[Any]] = []
+    tokens: list[Token] = []
     finished: dict[int, str] = {}
     for chunk in stream(_Response(pieces)):
         count += 1
@@ -193,15 +191,15 @@ def openai_reading(stream: Callable[[Any], Iterable[Any]], pieces: Pieces) -> Sa
                 role = "reasoning"
             else:
                 continue
-            token_id = probability = None
+            token_id = probability = alternatives = None
             if choice.logprobs and choice.logprobs.content:
                 entry = choice.logprobs.content[-1]
                 token_id, probability = entry.id, exp(entry.logprob)
-                alternatives.append(entry.top_logprobs)
-            tokens.append((choice.index, role, text, token_id, probability))
+                alternatives = entry.top_logprobs
+            tokens.append((choice.index, role, text, token_id, probability, alternatives))
         if chunk.usage is not None:
             usage = (chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
-    return Said(count, tokens, alternatives, finished, usage)
+    return Said(count, tokens, finished, usage)
 
 
 # -- the comparison --------------------------------------------------------------------------------
@@ -251,12 +249,16 @@ def check(peer: Peer) -> None:
 
 
 def _plain(said: Said) -> Said:
-    """*said* with its alternatives as (token, id, logprob), in whatever form they came."""
-    rows = [
-        [_row(each) if isinstance(each, dict) else _row(_fields(each)) for each in alternatives]
-        for alternatives in said.alternatives
-    ]
-    return said._replace(alternatives=rows)
+    """*said* with its tokens as tuples and their alternatives as (token, id, logprob), in whatever
+    form they came.
+    """
+    tokens = []
+    for each in said.tokens:
+        row = each if isinstance(each, tuple) else tuple(getattr(each, name) for name in _TOKEN)
+        *rest, alternatives = row
+        rows = [_row(one if isinstance(one, dict) else _fields(one)) for one in alternatives or ()]
+        tokens.append((*rest, rows))
+    return said._replace(tokens=tokens)
 
 
 def _fields(each: Any) -> dict[str, Any]:

@@ -58,6 +58,37 @@ def test_every_number_is_in_its_range(given_entries):
             assert known == (getattr(token, name) is not None)
 
 
+words = st.none() | st.sampled_from(["", "a", "b"])
+choices = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": st.integers(-1, 2),
+        "text": words,
+        "delta": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "content": words,
+                "reasoning_content": words,
+                "reasoning": words,
+                "tool_calls": st.none() | st.just([{"function": {"name": "f"}}]),
+            },
+        ),
+        "logprobs": st.none()
+        | st.fixed_dictionaries({"content": st.none() | st.lists(entries, max_size=2)}),
+        "token_ids": st.none() | st.lists(st.integers(-1, 3), max_size=2),
+    },
+)
+
+
+@given(choices)
+def test_the_short_way_says_what_the_long_way_says(choice):
+    # A choice that is at its end is never read the short way.
+    short = chunks.decode(json.dumps({"choices": [choice]}).encode())
+    long = chunks.decode(json.dumps({"choices": [choice | {"finish_reason": "stop"}]}).encode())
+    assert short.pieces == long.pieces
+
+
 def bucketed(parts: list[float]) -> float:
     """Entropy by its definition, the rest of the probability being one outcome more."""
     total = math.fsum(parts)

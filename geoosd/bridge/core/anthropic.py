@@ -104,7 +104,7 @@ def _read_message(message: _Message, chunk: Chunk) -> None:
     for block in optional(_blocks_decoder, message.content, chunk) or ():
         _read_block(block, chunk)
     if message.stop_reason:
-        chunk.finished[0] = message.stop_reason
+        chunk.finish(0, message.stop_reason)
 
 
 def _read_block(block: _Block | None, chunk: Chunk) -> None:
@@ -120,7 +120,7 @@ def _read_block(block: _Block | None, chunk: Chunk) -> None:
     for role, text in texts:
         add_text(chunk, 0, role, text or "", None)
     if block.stop_reason:
-        chunk.finished[0] = block.stop_reason
+        chunk.finish(0, block.stop_reason)
 
 
 def _read_usage(raw: Raw, chunk: Chunk) -> None:

@@ -17,6 +17,7 @@ makes up exactly the text, and says so (``exact``) where it does not.
 
 from __future__ import annotations
 
+from math import exp
 from typing import Any, Final
 
 import msgspec
@@ -106,6 +107,7 @@ class _OldError(Struct, gc=False):
     message: Any = None
 
 
+_NO_TIMINGS: Final = Timings()
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 _bare_decoder = msgspec.json.Decoder(_BareWire)
 _old_error_decoder = msgspec.json.Decoder(_OldError)
@@ -124,21 +126,55 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
         wire = _decode_wire(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_odd(data)
-    chunk = Chunk(model=wire.model or None, usage=wire.usage)
-    choices = wire.choices
-    if choices:
-        for choice in choices:
-            _read_choice(choice, choice.logprobs, choice.token_ids, chunk)
-    elif choices is None or wire.error is not None:
+    timings = wire.timings or _NO_TIMINGS
+    chunk = Chunk(
+        [], wire.model or None, wire.usage, timings.predicted_n, timings.predicted_per_second
+    )
+    choices = wire.choices or ()
+    for choice in choices:
+        delta, logprobs = choice.delta, choice.logprobs
+        # Most are a text, alone or with what is known of its one token: read here, without a call.
+        if (
+            delta is None
+            or not (text := (answer := delta.content) or delta.reasoning_content)
+            or (answer and delta.reasoning_content)
+            or delta.reasoning
+            or delta.tool_calls is not None
+            or choice.token_ids is not None
+            or choice.finish_reason
+            or choice.text
+            or choice.index < 0
+        ):
+            _read_choice(choice, logprobs, choice.token_ids, chunk)
+            continue
+        role: Role = "answer" if answer else "reasoning"
+        if logprobs is None:
+            chunk.pieces.append(Piece(choice.index, role, text))
+        elif (
+            (entries := logprobs.content)
+            and (entry := entries[0]).token == text
+            and len(entries) == 1
+            and (token_id := entry.id) is not None
+            and (logprob := entry.logprob) is not None
+            and logprob < 0.0 <= token_id
+        ):
+            others = entry.top_logprobs or entry.top_probs or None
+            chunk.pieces.append(Piece(choice.index, role, text, token_id, exp(logprob), others))
+        else:
+            add_text(chunk, choice.index, role, text, _entries(logprobs))
+    if choices and choices[0].index > 0:
+        chunk.choice = choices[0].index
+    if not choices or wire.prompt_progress is not None:
+        _read_rest(wire, data, chunk)
+    return chunk
+
+
+def _read_rest(wire: _Wire, data: bytes, chunk: Chunk) -> None:
+    """What comes without a text, or before any."""
+    if wire.choices is None or (wire.error is not None and not wire.choices):
         chunk.error = _error_text(wire.error, data)
     if wire.prompt_progress is not None:
         chunk.progress = progress_of(wire.prompt_progress)
-    if (timings := wire.timings) is not None:
-        chunk.predicted = timings.predicted_n
-        chunk.speed = timings.predicted_per_second
-        if choices and choices[0].index > 0:
-            chunk.choice = choices[0].index
-    return chunk
 
 
 def _decode_odd(data: bytes) -> Chunk | None:
@@ -181,7 +217,7 @@ def _read_choice(
 ) -> None:
     index = choice.index if choice.index > 0 else 0
     if choice.finish_reason:
-        chunk.finished[index] = choice.finish_reason
+        chunk.finish(index, choice.finish_reason)
     delta = choice.delta if choice.delta is not None else choice.message
     role: Role = "answer"
     if choice.text:

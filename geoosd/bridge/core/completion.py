@@ -85,5 +85,5 @@ def _read(wire: _Wire, chunk: Chunk) -> None:
     if timings is not None:
         chunk.speed = timings.predicted_per_second
     if wire.stop:
-        chunk.finished[index] = wire.stop_type or "stop"
+        chunk.finish(index, wire.stop_type or "stop")
         chunk.usage = Usage(count(wire.tokens_evaluated), count(wire.tokens_predicted))

@@ -97,7 +97,7 @@ def _texts(wire: _Wire, chunk: Chunk) -> list[tuple[Role, str]]:
 
 def _read_end(wire: _Wire, chunk: Chunk) -> None:
     if wire.done_reason:
-        chunk.finished[0] = wire.done_reason
+        chunk.finish(0, wire.done_reason)
     made, took = count(wire.eval_count), count(wire.eval_duration)
     chunk.usage = Usage(count(wire.prompt_eval_count), made)
     if made and took:

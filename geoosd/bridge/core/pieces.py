@@ -89,18 +89,24 @@ class Chunk(Struct, gc=False):
     """
 
     pieces: list[Piece] = []
-    finished: dict[int, str] = {}
     model: str | None = None
     usage: Usage | None = None
-    progress: tuple[int, int] | None = None
-    loading: tuple[int, int] | None = None
-    choice: int = 0
     predicted: int | None = None
     speed: float | None = None
+    choice: int = 0
+    finished: dict[int, str] | None = None
+    progress: tuple[int, int] | None = None
+    loading: tuple[int, int] | None = None
     error: str | None = None
     done: bool = False
     partial: bool = False
     """Parts that were not understood were left out; the text was."""
+
+    def finish(self, choice: int, reason: str) -> None:
+        """Note that *choice* is at its end."""
+        if self.finished is None:
+            self.finished = {}
+        self.finished[choice] = reason
 
 
 # -- as on the wire --------------------------------------------------------------------------------

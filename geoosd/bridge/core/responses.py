@@ -146,7 +146,7 @@ def _read_response(raw: Raw, chunk: Chunk, *, whole: bool) -> None:
         )
     if response.status not in (None, "queued", "in_progress"):
         why = optional(_reason_decoder, response.incomplete_details, chunk)
-        chunk.finished[0] = (why.reason if why is not None else None) or str(response.status)
+        chunk.finish(0, (why.reason if why is not None else None) or str(response.status))
     if whole:
         for item in optional(_output_decoder, response.output, chunk) or ():
             _read_item(item, chunk)

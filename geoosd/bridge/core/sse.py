@@ -78,7 +78,7 @@ class SSEParser:
         self._max_line = max_line
         self._max_event = max_event
         self._bound = min(max_line, max_event)
-        self._idle = False
+        self._idle = True
         self._rest: list[bytes] = []
         self._rest_size = 0
         self._at_start = True
@@ -103,6 +103,11 @@ class SSEParser:
         # Almost always a piece is one whole event of one line of data, with or without a type, and
         # nothing is held back before it. An `in` with a number is a memchr, with bytes it is not.
         if self._idle:
+            if data[:6] == b"data: " and data[-2:] == b"\n\n":
+                value = data[6:-2]
+                if _LF not in value and _CR not in value and len(data) <= self._bound:
+                    self._at_start = False
+                    return [Event(value, "message", self.last_id)]
             head, _, rest = data.partition(b"data: ")
             value, _, end = rest.partition(b"\n")
             if (
@@ -111,9 +116,11 @@ class SSEParser:
                 and _CR not in data
                 and len(data) <= self._bound
             ):
+                self._at_start = False
                 return [Event(value, kind, self.last_id)]
         if self._failure is not None:
             raise self._failure
+        self._idle = False  # also where that raises
         events = self._receive(data)
         self._idle = (
             not (self._at_start or self._after_cr or self._rest or self._data or self._type)

@@ -148,7 +148,7 @@ def test_messages_whole_with_thinking_and_tools():
         ("tool", 'f{"a": 1}'),
         ("tool", "g"),
     ]
-    assert (chunk.usage, chunk.finished, chunk.model) == (Usage(10, None), {}, "m")
+    assert (chunk.usage, chunk.finished, chunk.model) == (Usage(10, None), None, "m")
 
 
 def test_messages_that_are_odd():
@@ -179,7 +179,7 @@ def test_ollama_both_texts_and_odd_calls():
     assert all(piece.probability is None for piece in chunk.pieces)
     assert said(ollama, {"response": "a", "thinking": ""}).pieces == [Piece(0, "answer", "a")]
     chunk = said(ollama, {"message": {"content": ""}, "done": True})
-    assert (chunk.done, chunk.finished, chunk.usage, chunk.speed) == (True, {}, Usage(), None)
+    assert (chunk.done, chunk.finished, chunk.usage, chunk.speed) == (True, None, Usage(), None)
 
 
 def test_lmstudio_that_is_odd():

@@ -51,6 +51,9 @@ def test_byte_order_mark_only_at_the_start():
     assert texts(bom + b"data: a\n\n" + bom + b"data: b\n\n") == ["a"]
     assert texts(b"\xef", b"\xbb", b"", b"\xbfdata: a\n\n") == ["a"]
     assert texts(b"\xef\xbb", b"data: a\n\n") == []
+    assert texts(b"data: a\n\n", bom + b"data: b\n\n", b"event: x\ndata: c\n\n") == ["a", "c"]
+    assert texts(b"event: x\ndata: a\n\n", bom + b"data: b\n\n") == ["a"]
+    assert texts(bom + b"event: x\ndata: a\n\n", b"data: b\n\n") == ["a", "b"]
     assert texts(b"", b"data: a\n\n") == ["a"]
 
 
@@ -90,6 +93,15 @@ def test_line_too_long():
         parser.receive(b"x" * 11)
     with pytest.raises(SSETooLarge):
         parser.receive(b"data: a\n\n")
+
+
+def test_a_line_too_long_after_events_ends_the_stream_too():
+    parser = SSEParser(max_line=10)
+    assert [event.text for event in parser.receive(b"data: a\n\n")] == ["a"]
+    with pytest.raises(SSETooLarge):
+        parser.receive(b"x" * 11)
+    with pytest.raises(SSETooLarge):
+        parser.receive(b"data: b\n\n")
 
 
 def test_events_before_a_line_too_long_come_first():
