@@ -254,7 +254,8 @@ class _Judge:
         users = {
             index: line
             for index, line, name in self._external
-            if whole.match(name) and not self._is_ignored(index, name)
+            # import-linter knows an external package by its root alone.
+            if whole.match(name) and not self._is_ignored(index, name.partition(".")[0])
         }
         at_once = sorted(sources & set(users))
         if at_once:

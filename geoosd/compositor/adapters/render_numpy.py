@@ -10,6 +10,7 @@ page only when it is written to. Blocks; call it in a worker thread.
 from __future__ import annotations
 
 from itertools import islice
+from time import perf_counter
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -19,8 +20,8 @@ from geoosd.compositor.core import glow
 from geoosd.compositor.core.brush import Energy, Stamps, paint
 from geoosd.compositor.core.overlay import lay
 from geoosd.compositor.core.palette import LEVELS
-from geoosd.compositor.core.plan import FramePlan, Image
-from geoosd.compositor.core.raster import Raster, ground, raster, same_ground
+from geoosd.compositor.core.plan import FramePlan, Image, Timings
+from geoosd.compositor.core.raster import Raster, ground, ranked, raster, same_ground
 from geoosd.compositor.core.tiles import TILE, Mask
 
 KEPT_PIXELS: Final = 2 << 20
@@ -42,14 +43,17 @@ class NumpyBackend:
 
     def __init__(self) -> None:
         self.live_tiles = 0
+        self.timings = Timings()
         self._canvases: list[_Canvas] = []
 
     def draw(self, plan: FramePlan) -> Image:
         """An array of shape (height, width, 4), R G B A; the next picture may overwrite it."""
+        began = perf_counter()
         canvas = self._canvas(plan)
         work = raster(plan)
         canvas.draw(plan, work)
-        self.live_tiles = work.tiles.count()
+        self.live_tiles = int(canvas.reached.sum())
+        self.timings = Timings(cpu=perf_counter() - began)
         return canvas.pixels()
 
     def _canvas(self, plan: FramePlan) -> _Canvas:
@@ -157,7 +161,7 @@ class _Canvas:
 def _rank(ranks: Ranks, stars: Stamps, plan: FramePlan, reach: int) -> None:
     """Have the surroundings of each star show its tint: ``ranks`` holds rank × 16 + tint."""
     rows, columns = ranks.shape
-    value = np.arange(1, len(stars.row) + 1, dtype=np.uint32) << np.uint32(4) | plan.stars.tint
+    value = ranked(plan)
     x, y = stars.column // 4, stars.row // 4
     flat = ranks.reshape(-1)
     for step_y in range(-reach, reach + 1):

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -117,16 +117,36 @@ class FramePlan:
                 raise ValueError("cannot plan a frame: more light than 32 bits hold")
 
 
+class BackendError(Exception):
+    """A backend cannot go on; its words are the reason. Another one can draw the same plan."""
+
+
+class Timings(NamedTuple):
+    """Seconds that one picture took, by stage; what a backend has no part of is 0."""
+
+    cpu: float = 0.0
+    upload: float = 0.0
+    gpu: float = 0.0
+    readback: float = 0.0
+
+
 class Backend(Protocol):
-    """Draws plans. Everything may block and stays in one thread, but :meth:`close` ends it."""
+    """Draws plans. Everything blocks, and is called from one thread."""
 
     name: str
     """``numpy`` or ``wgpu``."""
     adapter: str
     """What it draws on, in words."""
+    live_tiles: int
+    """Of the last picture: those that something but the ground reached."""
+    timings: Timings
+    """Of the last picture."""
 
     def draw(self, plan: FramePlan) -> Image:
-        """An array of shape (height, width, 4), R G B A, all opaque; the next may overwrite it."""
+        """An array of shape (height, width, 4), R G B A, all opaque; the next may overwrite it.
+
+        Raises :class:`BackendError` when it cannot go on.
+        """
         ...
 
     def close(self) -> None:

@@ -86,6 +86,12 @@ def raster(plan: FramePlan) -> Raster:
     return Raster(tiles, small, near, far, dust, trails, tint_reach)
 
 
+def ranked(plan: FramePlan) -> Energy:
+    """Rank × 16 + tint of each star: where surroundings of stars meet, the highest holds."""
+    ranks = np.arange(1, len(plan.stars) + 1, dtype=np.uint32)
+    return ranks << np.uint32(4) | plan.stars.tint
+
+
 def same_ground(one: Sequence[Stroke], other: Sequence[Stroke]) -> bool:
     """Whether two grounds are the same lines."""
     return len(one) == len(other) and all(

@@ -84,6 +84,8 @@ CASES = [
     ("type = 'forbidden'\nsource_modules = ['p.free']\nforbidden_modules = ['json']", {}, True),
     ("type = 'forbidden'\nsource_modules = ['p.low']\nforbidden_modules = ['json']\n"
      "ignore_imports = ['p.low.a -> json']", {}, True),
+    ("type = 'forbidden'\nsource_modules = ['p.low']\nforbidden_modules = ['json']\n"
+     "ignore_imports = ['p.low.a -> json']", {"p__low__a": "import json.decoder"}, True),
 ]  # fmt: skip
 
 
