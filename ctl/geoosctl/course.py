@@ -15,6 +15,8 @@ RESTART: Final = 1001
 REFUSED: Final = 1008
 TOO_MANY: Final = 1013
 _FIRST_DELAY: Final = 0.25
+_GROWTH: Final = 1.5
+"""A restart takes about a second: after it a watcher that doubled might wait for two more."""
 _LONGEST_DELAY: Final = 8.0
 _REFUSED_DELAY: Final = 30.0
 _LONGEST_SAID_MS: Final = 60_000
@@ -78,5 +80,5 @@ class Course:
         if said is not None:
             return min(int(said[1]), _LONGEST_SAID_MS) / 1000
         crowded = 4 if code == TOO_MANY else 1
-        doubled = crowded * _FIRST_DELAY * 2.0 ** min(self._attempts - 1, 10)
-        return min(_LONGEST_DELAY, doubled) * (1 - chance / 2)
+        grown = crowded * _FIRST_DELAY * _GROWTH ** min(self._attempts - 1, 20)
+        return min(_LONGEST_DELAY, grown) * (1 - chance / 2)

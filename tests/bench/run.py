@@ -32,7 +32,7 @@ from processes import Missing
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "docs" / "measurements"
-BENCHMARKS = ("sse", "hilbert", "compositor", "start", "proxy", "pipeline", "fanout")
+BENCHMARKS = ("sse", "hilbert", "compositor", "start", "proxy", "pipeline", "return", "fanout")
 _BEGIN, _END = "<!-- table: make bench ARGS=--publish -->", "<!-- end of table -->"
 
 

@@ -214,7 +214,7 @@ async def test_a_restart_sends_viewers_away_for_different_times(tmp_path):
             waits.add(int(reason.split()[-2]))
             await viewer.send(close(1001))
         assert len(waits) == 3
-        assert all(250 <= wait <= 1500 for wait in waits)
+        assert all(1000 <= wait <= 1750 for wait in waits)
 
 
 async def test_resets_in_every_state_leave_nothing_behind(tmp_path):

@@ -40,7 +40,8 @@ _LOOK_AT_CLOCK_SECONDS = 60.0
 """The wall clock may be set, so it is looked at again."""
 _WISHES = Pace(rate=2, burst=20)
 """Messages a second from one viewer; each may change its filter, which costs a ring."""
-_RETRY_MS, _RETRY_SPREAD_MS = 250, 1250
+_RETRY_MS, _RETRY_SPREAD_MS = 1000, 750
+"""A restart takes about a second; who came sooner would only be refused."""
 
 Snapshots = Callable[[], Awaitable[Scene | None]]
 

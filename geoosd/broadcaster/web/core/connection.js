@@ -21,7 +21,7 @@
  * `lost` (several attempts failed; still trying), `refused` (the server says no: close code 1008;
  * still trying, rarely), `closed` (by {@link Connection.close}).
  *
- * Waits double from `minDelay` to `maxDelay`, each shortened by up to half at random, so that
+ * Waits grow by half from `minDelay` to `maxDelay`, each shortened by up to half at random, so that
  * viewers do not return in step. A server that restarts tells each viewer when to come back; that is
  * obeyed. WebSocket, timers and randomness are taken as options: tests
  * pass their own, Node before 22 passes the `ws` package's class.
@@ -43,6 +43,9 @@ const LOST_AFTER_ATTEMPTS = 4;
 /** What the reason of a restart says: each viewer is given a time of its own. */
 const RETRY_IN = /retry in (\d{1,9}) ms$/;
 const MAX_RETRY_IN = 60000;
+
+/** A restart takes about a second: after it a viewer that doubled might wait for two more. */
+const GROWTH = 1.5;
 
 const DEFAULTS = {
   channels: undefined,
@@ -215,7 +218,7 @@ export class Connection {
     const told = code === CLOSE.RESTART ? RETRY_IN.exec(reason ?? "") : null;
     if (told) return Math.min(Number(told[1]), MAX_RETRY_IN);
     const crowded = code === CLOSE.TOO_MANY_VIEWERS ? 4 : 1;
-    const full = Math.min(maxDelay, crowded * minDelay * 2 ** (this.#attempts - 1));
+    const full = Math.min(maxDelay, crowded * minDelay * GROWTH ** (this.#attempts - 1));
     return full * (1 - this.#environment.random() / 2);
   }
 
