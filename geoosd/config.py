@@ -132,7 +132,6 @@ class RawConfig(Struct, forbid_unknown_fields=True):
 
 
 NOT_YET = (
-    "bridge.enrich",
     "compositor.adapter",
     "broadcaster.workers",
     "control.alerts",

@@ -21,6 +21,7 @@ from geoosd.bridge.adapters.replay import Replays
 from geoosd.bridge.adapters.sessions import Sessions
 from geoosd.bridge.adapters.tokenize import Tokenizing
 from geoosd.bridge.adapters.upstream_report import UpstreamReport
+from geoosd.bridge.core import question
 from geoosd.bridge.core.capabilities import Evidence
 from geoosd.bridge.core.exchange import Dialect, Exchange, dialect_of
 from geoosd.bridge.core.outbox import Outbox
@@ -186,6 +187,7 @@ class Bridge:
             self._proxy.browsers = Browsers(config.bridge_listen, config.bridge.origins)
             capacity = config.bridge.cache_mb << 20 if config.bridge.cache else None
             self._proxy.cache.configure(capacity, config.bridge.cache_seconds)
+            self._proxy.proven = self._directory.proven if config.bridge.enrich else None
 
     # -- what happens ------------------------------------------------------------------------------
 
@@ -279,7 +281,10 @@ class Bridge:
         if (proxied := self._proxied.get(exchange)) is not None:
             model = self._directory.router.own_name(upstream, proxied.model)
             if model is not None:
-                self._directory.learn(Route(upstream, model), proxied.evidence)
+                route = Route(upstream, model)
+                self._directory.learn(route, proxied.evidence)
+                if exchange.status == 400 and exchange.error is not None:
+                    self._directory.doubt(route, question.named(exchange.error))
 
     def _ended(self, exchange: Exchange, ended: SessionEnded) -> None:
         self._exchanges.pop(ended.session, None)

@@ -269,7 +269,6 @@ def test_a_client_finds_the_control_socket(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("bridge.enrich=true", "bridge.enrich"),
         ("broadcaster.workers=2", "broadcaster.workers"),
         ("compositor.adapter=x", "compositor.adapter"),
         ("control.webhook='http://x'", "control.webhook"),

@@ -110,6 +110,7 @@ class AnswerCache:
             target=path,
             headers=request.headers,
             body=body,
+            added=target.added,
         )
 
     def look_up(self, key: bytes) -> Answer | None:

@@ -7,7 +7,7 @@ models can do :mod:`..core.capabilities`, the watching :mod:`.watched`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -215,6 +215,19 @@ class Directory:
             for what in question.wanted(self.client(route.upstream).kind, parameters)
             if self.capabilities.can(route.upstream, route.model, what) is not False
         )
+
+    def proven(self, route: Route) -> frozenset[Capability]:
+        """What there is to ask for and a model is known to tell."""
+        return frozenset(
+            what
+            for what in question.wanted(self.client(route.upstream).kind, {})
+            if self.capabilities.can(*route, what)
+        )
+
+    def doubt(self, route: Route, whats: Set[Capability]) -> None:
+        """A request of a client was refused for the sake of *whats*: it is to be found out anew."""
+        for what in whats:
+            self.capabilities.doubt(*route, what)
 
     def learn(self, route: Route, evidence: Evidence, outcome: Outcome | None = None) -> None:
         """Write down what a session showed of a model; *outcome* if geoos itself asked."""

@@ -2,7 +2,8 @@
 
 Everything goes on as it is but for the fields of one hop, ``Host``, and what docs/interfaces.md
 names: ``x-geoos-session`` and ``x-geoos-upstream`` on answers, the session for the embedded engine,
-a configured key where the client sends none, and ``UPSTREAM/model`` as that upstream's ``model``.
+a configured key where the client sends none, ``UPSTREAM/model`` as that upstream's ``model``, and
+what ``enrich`` asks for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from geoosd.bridge.adapters.http_client import Origin
 from geoosd.bridge.adapters.http_connection import ClientRequest
 from geoosd.bridge.adapters.http_fields import Fields
 from geoosd.bridge.adapters.model_field import Asked
+from geoosd.bridge.core import enriching
 from geoosd.bridge.core.cache import HEADER, PACE
 from geoosd.bridge.core.router import Route
 
@@ -61,7 +63,7 @@ class Target(NamedTuple):
 
     ``url`` has no trailing slash; ``model`` is the asked model as that upstream knows it;
     ``authorization`` is sent where the client sends none; ``timeout`` is the silence in seconds
-    that is borne.
+    that is borne; ``added`` are fields to be inserted into the body.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Target(NamedTuple):
     model: str | None = None
     authorization: str | None = None
     timeout: float = 600.0
+    added: bytes = b""
 
 
 def targets_for(directory: Directory, model: str | None) -> list[Target]:
@@ -105,6 +108,8 @@ def request_for(
     length = http_fields.first(headers, b"content-length")
     if target.model is not None and is_prefixed(target, asked.model):
         body = model_field.with_model(body, asked, target.model)
+    body = enriching.insert(body, target.added)
+    if body is not request.body.held:
         dropped.add(b"content-length")
     fields: Fields = [(b"Host", origin.authority), *http_fields.end_to_end(headers, dropped)]
     if http_fields.is_chunked(headers):

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from geoosd.bridge.core.enriching import Enrichable
 from geoosd.bridge.core.members import Member, MemberSearch, text_of
 
 HOLD_BYTES: Final = 256 << 10
@@ -20,11 +21,13 @@ _MAX_CHOICES: Final = 128
 
 
 class Asked(NamedTuple):
-    """What a body asks for; ``model`` is None where it names none, ``at`` is where it stands."""
+    """What a body asks for; ``model`` is None where it names none, ``at`` is where it stands.
+    ``enrichable`` is there where fields may be added to it."""
 
     model: str | None = None
     choices: int = 1
     at: Member | None = None
+    enrichable: Enrichable | None = None
 
 
 class ModelSearch:

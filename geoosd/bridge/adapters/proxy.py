@@ -3,8 +3,8 @@
 docs/interfaces.md, Bridge proxy. ``/v1/*`` and ``/api/*`` go on with their method, headers and body
 to the upstream that ``model`` chooses; the answer comes back byte for byte, with
 ``x-geoos-upstream`` and, where a session is told to the map, ``x-geoos-session``. ``/v1/models`` is
-geoos's own: the merged list. The one change ever made to a request's body: ``UPSTREAM/model``
-reaches that upstream as ``model``.
+geoos's own: the merged list. A request's body is changed in two cases: ``UPSTREAM/model`` reaches
+that upstream as ``model``, and with ``enrich`` fields are inserted (:mod:`..core.enriching`).
 
 Each piece of an answer is sent on before it is shown to the :class:`.tap.Tap`; the next one is read
 from the upstream when the client has taken it. A request is sent once to each upstream tried, and
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -50,10 +50,12 @@ from geoosd.bridge.adapters.http_server import HttpServer
 from geoosd.bridge.adapters.model_field import Asked, ModelSearch
 from geoosd.bridge.adapters.tap import Publish, Tap
 from geoosd.bridge.adapters.transfer import transfer
-from geoosd.bridge.core import dialects
+from geoosd.bridge.core import dialects, enriching
 from geoosd.bridge.core.cache import Answer
+from geoosd.bridge.core.capabilities import Capability
 from geoosd.bridge.core.exchange import Exchange
 from geoosd.bridge.core.ratelimit import RateLimits
+from geoosd.bridge.core.router import Route
 from geoosd.config import Address
 from geoosd.errors import UpstreamError
 
@@ -66,6 +68,9 @@ _MODELS: Final = "/v1/models"
 _STATUS: Final = {"upstream_timeout": 504, "rate_limited": 429}
 _ANYWHERE: Final = Address("0.0.0.0", 0)
 
+
+Proven: TypeAlias = Callable[[Route], Set[Capability]]
+"""What a model is known to tell when it is asked to."""
 
 Relay: TypeAlias = Callable[[UpstreamConnection, h11.Response], Awaitable[None]]
 """Sends an answer that an upstream's connection brings back to the client."""
@@ -99,7 +104,7 @@ class Proxy:
 
     *open_tap* makes the exchange of a request that is to be seen, *publish* takes its messages for
     the map (synchronously, bounded), *on_bug* hears of bugs: ``runtime.budget.spend``. ``cache``
-    keeps nothing unless it is configured.
+    keeps nothing unless it is configured; without ``proven`` nothing is added to requests.
     """
 
     def __init__(
@@ -117,6 +122,7 @@ class Proxy:
         self.rates = rates or RateLimits()
         self.browsers = browsers or Browsers(_ANYWHERE)
         self.cache = AnswerCache()
+        self.proven: Proven | None = None
         self._salt = secrets.token_bytes(16)
         self.server = HttpServer(self.handle, on_bug=on_bug, limits=limits)
         self._directory = directory
@@ -217,11 +223,15 @@ class Proxy:
 
     async def _see(self, request: ClientRequest, path: bytes, asked: Asked) -> None:
         """Forward a request with a tap, which is finished however the request ends."""
+        clean = path.partition(b"?")[0].decode("ascii")
+        if self.proven is not None and request.body.ended:
+            dialect = dialects.dialect_of(clean)
+            enrichable = enriching.look_into(dialect, request.headers, request.body.held)
+            asked = asked._replace(enrichable=enrichable)
         targets = self._targets(asked)
         first = targets[0].id if targets else None
         key = self.cache.question(request, path, targets[0]) if targets else None
         answer = self.cache.look_up(key) if key is not None else None
-        clean = path.partition(b"?")[0].decode("ascii")
         try:
             replay_of = answer.session if answer is not None else None
             seen = TapRequest(clean, asked.model, first, asked.choices, replay_of)
@@ -249,7 +259,14 @@ class Proxy:
             tap.finish("the client went away" if request.client_gone else "the bridge stopped")
 
     def _targets(self, asked: Asked) -> list[Target]:
-        return targets_for(self._directory, asked.model)
+        targets = targets_for(self._directory, asked.model)
+        proven, may = self.proven, asked.enrichable
+        if proven is None or may is None:
+            return targets
+        return [
+            target._replace(added=may.fields(proven(Route(target.id, target.model))))
+            for target in targets
+        ]
 
     async def _play(self, request: ClientRequest, target: Target, answer: Answer, tap: Tap) -> None:
         """Answer from the cache, each piece before the tap sees it."""

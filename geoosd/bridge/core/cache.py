@@ -85,10 +85,12 @@ def key_of(
     target: bytes,
     headers: Iterable[tuple[bytes, bytes]],
     body: bytes,
+    added: bytes = b"",
 ) -> bytes | None:
     """The key of a request; None where its body is no JSON and so cannot be compared.
 
-    *authorization* is what geoos itself would add; *target* is the path with its query.
+    *authorization* is what geoos itself would add; *target* is the path with its query,
+    *added* what the upstream is asked besides (:mod:`.enriching`).
     """
     try:
         asked = msgspec.json.decode(body, type=dict[str, Any])
@@ -103,7 +105,7 @@ def key_of(
     digest = blake2b(digest_size=32)
     for part in (
         upstream.encode(), url.encode(), repr(model).encode(), repr(authorization).encode(),
-        method, target, canonical, *(each for pair in fields for each in pair),
+        method, target, canonical, added, *(each for pair in fields for each in pair),
     ):  # fmt: skip
         digest.update(b"%d:" % len(part))
         digest.update(part)

@@ -76,9 +76,17 @@ class Capabilities:
         before = row.get(what)
         if before is not None and before.can and not can and how != "probe":
             if how == "refusal":
-                del row[what]
+                self.doubt(upstream, model, what)
             return
         row[what] = Known(can, how)
+
+    def doubt(self, upstream: str, model: str | None, what: Capability) -> None:
+        """It was refused where it was taken before, perhaps for the sake of that one request: what
+        was known is not known any more."""
+        row = self._table.get((upstream, model), {})
+        known = row.get(what)
+        if known is not None and known.can:
+            del row[what]
 
     def saw_version(self, upstream: str, version: str) -> bool:
         """The server says which version it is; what was known of another one is forgotten, and

@@ -71,13 +71,29 @@ def wanted(kind: str, parameters: Mapping[str, Any]) -> frozenset[Capability]:
 
 def refused(body: bytes, asks: Set[Capability]) -> frozenset[Capability]:
     """Which of *asks* a 400 with this *body* is about: what it names, else the logprobs."""
-    text = body.decode("utf-8", "replace")
-    named: list[Capability] = [
-        each for each in asks if any(word in text for word in _WORDS.get(each, ()))
-    ]
-    if not named and "logprobs" in asks:
-        named = ["logprobs"]
-    return frozenset(named)
+    about = named(body.decode("utf-8", "replace")) & asks
+    if not about and "logprobs" in asks:
+        return frozenset(("logprobs",))
+    return about
+
+
+def named(error: str) -> frozenset[Capability]:
+    """Which of the things that can be asked for the words of a refusal name."""
+    return frozenset(each for each in _WORDS if any(word in error for word in _WORDS[each]))
+
+
+def fields_for(asks: Set[Capability], *, chat: bool) -> dict[str, Any]:
+    """The fields that ask for *asks*, in a chat or in a plain completion."""
+    fields: dict[str, Any] = {}
+    if "usage" in asks:
+        fields["stream_options"] = {"include_usage": True}
+    if "prompt_progress" in asks:
+        fields |= {"return_progress": True, "timings_per_token": True}
+    if "token_ids" in asks:
+        fields["return_token_ids"] = True
+    if "logprobs" in asks:
+        fields |= {"logprobs": True, "top_logprobs": TOP} if chat else {"logprobs": TOP}
+    return fields
 
 
 def compose(question: Question, *, chat: bool, asks: Set[Capability]) -> Request:
@@ -89,20 +105,13 @@ def compose(question: Question, *, chat: bool, asks: Set[Capability]) -> Request
     body: dict[str, Any] = {"stream": True}
     if question.model is not None:
         body["model"] = question.model
-    if "usage" in asks:
-        body["stream_options"] = {"include_usage": True}
-    if "prompt_progress" in asks:
-        body |= {"return_progress": True, "timings_per_token": True}
-    if "token_ids" in asks:
-        body["return_token_ids"] = True
+    body |= fields_for(asks, chat=chat)
     if chat:
         system = [{"role": "system", "content": question.system}] if question.system else []
         body["messages"] = [*system, {"role": "user", "content": question.prompt}]
     else:
         body["prompt"] = "\n\n".join(text for text in (question.system, question.prompt) if text)
         body["max_tokens"] = CONTINUATION_TOKENS
-    if "logprobs" in asks:
-        body |= {"logprobs": True, "top_logprobs": TOP} if chat else {"logprobs": TOP}
     body |= question.parameters
     if not body["stream"]:
         # stream_options are an error without a stream.

@@ -73,6 +73,18 @@ def test_another_version_is_another_server():
     assert table.can("v", "m", "logprobs") is False
 
 
+def test_what_is_doubted_is_known_no_more():
+    table = Capabilities()
+    table.learn("u", "m", "logprobs", True, "answer")
+    table.learn("u", "m", "usage", False, "refusal")
+    for what in ("logprobs", "usage", "tools"):
+        table.doubt("u", "m", what)
+        table.doubt("u", "another", what)
+    assert table.can("u", "m", "logprobs") is None
+    assert table.can("u", "m", "usage") is False
+    assert table.can("u", "m", "tools") is None
+
+
 def test_models_that_are_gone_are_forgotten():
     table = Capabilities()
     for model in ("a", "b", None):
