@@ -23,8 +23,10 @@ ABOUT: Final[dict[str, str]] = {
     "bridge.retention_days": "Recorded sessions older than this many days are deleted.",
     "bridge.retention_mb": "The oldest sessions go when the records take more MiB than this.",
     "bridge.outbox": "Messages kept for the compositor while it is away.",
-    "bridge.enrich": "Ask for log-probabilities, usage and progress in proxied requests too, where the "
-    "model is\nknown to tell them; the answers then have more in them than the client asked for.",
+    "bridge.enrich": (
+        "Ask for log-probabilities, usage and progress in proxied requests too, where the model\n"
+        "is known to tell them; the answers then have more in them than the client asked for."
+    ),
     "bridge.system_prompt": "System prompt of geoos's own prompts, where none is given.",
     "bridge.cache": "Answer repeated deterministic requests to the proxy from a cache.",
     "bridge.cache_mb": "MiB of answers that the cache keeps; those unused for longest go first.",
