@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
-from structlog.typing import FilteringBoundLogger
 
 from geoosd.errors import FrameTooLarge, MessageError
+from geoosd.runtime.logs import Log
 from geoosd.wire import reports
 
 _BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel)
@@ -35,7 +35,7 @@ class Link:
         path: Path,
         session: Callable[[trio.SocketStream], Awaitable[None]],
         *,
-        log: FilteringBoundLogger,
+        log: Log,
         min_delay: float = 0.05,
         max_delay: float = 1.0,
     ) -> None:

@@ -17,12 +17,33 @@ from collections.abc import AsyncGenerator, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, cast
 
-import structlog
 import trio
-from structlog.typing import FilteringBoundLogger
 
 from geoosd.runtime import journal
 from geoosd.wire.reports import LEVELS, Level, Record
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Let what is imported meanwhile not find *module*."""
+    before = sys.modules.get(module)
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if before is not None:
+            sys.modules[module] = before
+
+
+# It would load rich, 4 MB of each daemon, for tracebacks that none shows. The others take Log from
+# here, so that nothing loads structlog before.
+with _hidden("rich"):
+    import structlog
+    from structlog.typing import FilteringBoundLogger
+
+Log: TypeAlias = FilteringBoundLogger
+"""What a daemon logs to."""
 
 EventDict: TypeAlias = MutableMapping[str, Any]
 _PRIORITY = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
@@ -131,9 +152,9 @@ class Logs:
         )
         return event
 
-    def logger(self) -> FilteringBoundLogger:
+    def logger(self) -> Log:
         """A logger bound to the daemon's name."""
-        return cast("FilteringBoundLogger", structlog.get_logger().bind(daemon=self._daemon))
+        return cast("Log", structlog.get_logger().bind(daemon=self._daemon))
 
     def set_level(self, level: Level) -> Level:
         """Change the threshold; returns the previous one."""

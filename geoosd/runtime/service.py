@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import trio
-from structlog.typing import FilteringBoundLogger
 
 from geoosd import __version__, config
 from geoosd.config import Address, Config, Paths
@@ -29,6 +28,7 @@ from geoosd.errors import EX_CONFIG, EX_SOFTWARE, EX_USAGE, ConfigError, StartEr
 from geoosd.runtime import journal, logs, metrics, sockets
 from geoosd.runtime.daemon import DaemonInterface
 from geoosd.runtime.health import HealthRegistry
+from geoosd.runtime.logs import Log
 from geoosd.runtime.notify import Notifier
 from geoosd.runtime.varlink import VarlinkServer
 from geoosd.runtime.watchdog import ErrorBudget, Proof, feed_watchdog
@@ -100,7 +100,7 @@ class Runtime:
         self.paths = paths
         self.args = args or argparse.Namespace()
         self.logs = log_book
-        self.log: FilteringBoundLogger = log_book.logger()
+        self.log: Log = log_book.logger()
         self.registry = metrics.new_registry()
         self.health = HealthRegistry()
         self.notifier = Notifier()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import trio
-from structlog.typing import FilteringBoundLogger
 
+from geoosd.runtime.logs import Log
 from geoosd.runtime.notify import Notifier, watchdog_interval
 from geoosd.wire import events
 
@@ -23,9 +23,7 @@ Proof: TypeAlias = Callable[[], Awaitable[None]]
 """Shows that a part of the data path works, by using it; raises OSError or hangs otherwise."""
 
 
-async def feed_watchdog(
-    notifier: Notifier, proofs: Mapping[str, Proof], log: FilteringBoundLogger
-) -> None:
+async def feed_watchdog(notifier: Notifier, proofs: Mapping[str, Proof], log: Log) -> None:
     """Send signs of life at half the interval that the manager wants; returns if it wants none.
 
     One is withheld, and that is logged, when a proof fails or takes longer than half the interval.
@@ -79,7 +77,7 @@ def _nothing() -> None:
 class ErrorBudget:
     """How many bugs a daemon may show in a while before it had better start afresh."""
 
-    def __init__(self, log: FilteringBoundLogger, *, bugs: int = 20, seconds: float = 60.0) -> None:
+    def __init__(self, log: Log, *, bugs: int = 20, seconds: float = 60.0) -> None:
         self._log = log
         self._bugs = bugs
         self._seconds = seconds

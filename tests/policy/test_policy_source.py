@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 
 import pytest
 from repository import ROOT, name, parse, product_modules, test_modules, texts
@@ -85,6 +87,17 @@ def test_wgpu_is_imported_by_its_renderer_alone():
         if re.search(r"^\s*(import|from) wgpu\b", path.read_text(), re.MULTILINE)
     ]
     assert set(importers) <= {"geoosd/compositor/adapters/render_wgpu.py"}
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_a_daemon_loads_nothing_large_that_it_does_not_use(daemon):
+    code = (
+        f"import sys, geoosd.{daemon}.__main__\n"
+        "print(*sorted(sys.modules.keys() & {'rich', 'httpx', 'wgpu'}))\n"
+        "import rich.console  # hidden from structlog alone"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_nothing_points_to_a_registry_or_to_this_machine():

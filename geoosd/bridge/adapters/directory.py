@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import trio
-from structlog.typing import FilteringBoundLogger
 
 from geoosd import config
 from geoosd.bridge.adapters.credentials import read_api_key
@@ -25,6 +24,7 @@ from geoosd.bridge.core.capabilities import Capabilities, Capability, Evidence, 
 from geoosd.bridge.core.router import Route, Router, Upstream
 from geoosd.config import Config
 from geoosd.errors import UpstreamError
+from geoosd.runtime.logs import Log
 from geoosd.wire import reports
 
 _HAS_NOT: Final = (404, 405, 501)
@@ -42,7 +42,7 @@ class Directory:
         self,
         settings: Config,
         *,
-        log: FilteringBoundLogger,
+        log: Log,
         engine_socket: Path,
         on_change: OnChange = lambda upstream: None,
         make_client: Callable[[config.Upstream, str | None], UpstreamClient] = UpstreamClient,

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from structlog.typing import FilteringBoundLogger
 
 from geoosd.bridge.core.outbox import Outbox
 from geoosd.runtime.link import Link
+from geoosd.runtime.logs import Log
 from geoosd.wire import framing, messages
 from geoosd.wire.messages import (
     Ack,
@@ -46,7 +46,7 @@ class Ingest:
         outbox: Outbox,
         path: Path,
         *,
-        log: FilteringBoundLogger,
+        log: Log,
         now: Callable[[], float],
         on_delivered: Callable[[float], None] = lambda seconds: None,
     ) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import trio
-from structlog.typing import FilteringBoundLogger
 
 from geoosd.bridge.adapters.upstream import Probe, UpstreamClient, is_local
 from geoosd.bridge.core.breaker import Breaker
@@ -20,6 +19,7 @@ from geoosd.bridge.core.capabilities import Capabilities
 from geoosd.bridge.core.holdoff import HoldOff
 from geoosd.bridge.core.question import About
 from geoosd.bridge.core.router import Router, State
+from geoosd.runtime.logs import Log
 from geoosd.wire import events
 
 SEEK_SECONDS: Final = 3.0
@@ -62,7 +62,7 @@ class Watched:
         router: Router,
         capabilities: Capabilities,
         *,
-        log: FilteringBoundLogger,
+        log: Log,
         on_change: OnChange,
         is_starting: Callable[[UpstreamClient], bool],
     ) -> None:

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trio
-from structlog.typing import FilteringBoundLogger
 
 from geoosd.broadcaster.adapters.fanout import Fanout
 from geoosd.broadcaster.core import frames
 from geoosd.broadcaster.core.hub import Hub, Scene
 from geoosd.errors import MessageError
 from geoosd.runtime.link import Link
+from geoosd.runtime.logs import Log
 from geoosd.runtime.metrics import RateMeter
 from geoosd.wire import messages
 from geoosd.wire.framing import (
@@ -67,7 +67,7 @@ class Feed:
         restarted: Restarted,
         show: Callable[[bytes], None] = _look_away,
         now: Callable[[], float],
-        log: FilteringBoundLogger,
+        log: Log,
     ) -> None:
         self.link = Link("feed", path, self._session, log=log)
         self.filled = trio.Event()

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import h11
 import trio
-from structlog.typing import FilteringBoundLogger
 
 from geoosd.broadcaster.adapters.http import (
     SECURITY_HEADERS,
@@ -26,6 +25,7 @@ from geoosd.broadcaster.adapters.http import (
 )
 from geoosd.broadcaster.adapters.upgrade import Upgrade, UpgradeHandler, check_upgrade, is_upgrade
 from geoosd.broadcaster.core.census import Census, client_of
+from geoosd.runtime.logs import Log
 
 HEAD_SECONDS = 10.0
 """A client that takes longer for a request's head (slowloris) is closed."""
@@ -63,7 +63,7 @@ class Port:
         *,
         max_connections: int,
         max_per_address: int = 1 << 30,
-        log: FilteringBoundLogger,
+        log: Log,
         on_bug: Callable[[str, BaseException], None],
     ) -> None:
         self.router = router

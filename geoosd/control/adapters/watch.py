@@ -11,10 +11,10 @@ import os
 import msgspec
 import trio
 from msgspec import Struct
-from structlog.typing import FilteringBoundLogger
 
 from geoosd.control.adapters.ask import Daemon
 from geoosd.errors import FrameTooLarge, MessageError
+from geoosd.runtime.logs import Log
 from geoosd.wire import events
 from geoosd.wire import varlink as wire
 
@@ -36,7 +36,7 @@ class _Answer(Struct):
     status: _Seen
 
 
-async def watch(daemon: Daemon, log: FilteringBoundLogger) -> None:
+async def watch(daemon: Daemon, log: Log) -> None:
     """Keep *daemon*'s lifeline up to date; runs until cancelled. Loss and return are logged."""
     log = log.bind(unit=daemon.name)
     while True:
@@ -51,12 +51,12 @@ async def watch(daemon: Daemon, log: FilteringBoundLogger) -> None:
         await trio.sleep(RETRY)
 
 
-def _lost(daemon: Daemon, log: FilteringBoundLogger) -> None:
+def _lost(daemon: Daemon, log: Log) -> None:
     if daemon.lifeline.lost():
         log.warning("daemon went away", pid=daemon.lifeline.pid, **events.DAEMON_LOST.fields)
 
 
-async def _hangs_up(daemon: Daemon, stream: trio.SocketStream, log: FilteringBoundLogger) -> bool:
+async def _hangs_up(daemon: Daemon, stream: trio.SocketStream, log: Log) -> bool:
     """Ask again and again; True when the daemon hung up, False when it answered nonsense."""
     splitter = wire.Splitter()
     try:

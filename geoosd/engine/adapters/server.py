@@ -18,11 +18,11 @@ from typing import Final
 import httpx
 import msgspec
 import trio
-from structlog.typing import FilteringBoundLogger
 
 from geoosd.engine.adapters import host
 from geoosd.engine.core.condition import Condition
 from geoosd.engine.core.settings import ServerSettings
+from geoosd.runtime.logs import Log
 from geoosd.runtime.supervisor import Child, ChildSpec, Events, stop_all
 
 _UNTIL_READY: Final = 0.1
@@ -46,7 +46,7 @@ class ModelServer:
         condition: Condition,
         *,
         notify_path: Path,
-        log: FilteringBoundLogger,
+        log: Log,
         on_phase: Callable[[], None],
     ) -> None:
         self._condition = condition
