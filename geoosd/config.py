@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -113,11 +113,14 @@ class RawEngine(Struct, forbid_unknown_fields=True):
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0
 
 
+LogFormat: TypeAlias = Literal["auto", "json", "console"]
+
+
 class RawLog(Struct, forbid_unknown_fields=True):
     """``[log]``."""
 
     level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"
+    format: LogFormat = "auto"
 
 
 class RawConfig(Struct, forbid_unknown_fields=True):
@@ -212,10 +215,23 @@ def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """
     source = _source(path)
     where = str(source) if source else "the configuration"
+    return resolve(parse(_table(source, overrides), where), source, where)
+
+
+def log_format(path: Path | None = None, overrides: Sequence[str] = ()) -> LogFormat:
+    """How a configuration that :func:`load` refuses wants that to be logged; ``auto`` where it
+    cannot be told."""
+    try:
+        return msgspec.convert(_table(_source(path), overrides).get("log"), RawLog).format
+    except (ConfigError, msgspec.ValidationError):
+        return "auto"
+
+
+def _table(source: Path | None, overrides: Sequence[str]) -> dict[str, Any]:
     table: dict[str, Any] = _read(source) if source else {}
     for override in overrides:
         _override(table, override)
-    return resolve(parse(table, where), source, where)
+    return table
 
 
 def _source(path: Path | None) -> Path | None:
@@ -430,15 +446,3 @@ def paths(environ: Mapping[str, str] | None = None) -> Paths:
     else:
         state = home / ".local" / "state" / "geoos"
     return Paths(runtime, state)
-
-
-def control_socket(explicit: str | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """The control socket for a client: *explicit*, else the environment's, else the system's, else
-    the foreground's."""
-    env = os.environ if environ is None else environ
-    if explicit:
-        return Path(explicit)
-    system = SYSTEM_RUNTIME_DIR / "control.sock"
-    if not env.get("GEOOS_RUNTIME_DIR") and system.exists():
-        return system
-    return paths(env).socket("control.sock")

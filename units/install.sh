@@ -227,7 +227,11 @@ uninstall_all() {
     rmdir "$systemd"/{system,user}/geoos-.service.d 2>/dev/null || true
     rm -rf "$DESTDIR$PREFIX/share/doc/geoos" "$DESTDIR$OPT" || true
     rm -f "$DESTDIR$PREFIX"/bin/{geoosctl,geoosd}
-    if live; then systemctl daemon-reload; fi
+    if live; then
+        systemctl daemon-reload
+        systemctl reset-failed 'geoos-*' 2>/dev/null || true
+    fi
+    [[ -n $DESTDIR ]] || journalctl --update-catalog || true
     say "removed geoos; left where they are: $ETC, /var/lib/geoos, /var/cache/geoos, and the users geoos-*"
     say "to remove them too: rm -r $ETC /var/lib/geoos /var/cache/geoos"
 }

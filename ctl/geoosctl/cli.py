@@ -81,7 +81,7 @@ class Settings:
     @property
     def control(self) -> Path:
         """The control socket."""
-        from geoosd.config import control_socket
+        from geoosctl.place import control_socket
 
         return control_socket(self.socket)
 

@@ -17,6 +17,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
+from geoosctl.place import system_runs
 from geoosd.config import DAEMONS, SYSTEM_RUNTIME_DIR, paths
 from geoosd.errors import EX_CONFIG, GeoosError, VarlinkError
 from geoosd.wire import varlink as wire
@@ -214,7 +215,7 @@ def installed() -> Manager | None:
     """The manager that has the units: the system's before the user's, but for who is not root while
     the system's do not run."""
     candidates: tuple[Manager, ...] = ("system", "user")
-    if os.getuid() != 0 and not (SYSTEM_RUNTIME_DIR / "control.sock").exists():
+    if os.getuid() != 0 and not system_runs():
         candidates = ("user", "system")
     return next((each for each in candidates if _installed(each)), None)
 

@@ -13,7 +13,7 @@ from geoosd.bridge.adapters.asking import Asker
 from geoosd.bridge.adapters.browsers import Browsers
 from geoosd.bridge.adapters.directory import Directory
 from geoosd.bridge.adapters.ingest import Ingest
-from geoosd.bridge.adapters.metrics import CacheNumbers, Metrics
+from geoosd.bridge.adapters.metrics import CLIENT_GONE, CacheNumbers, Metrics
 from geoosd.bridge.adapters.prompts import Prompts
 from geoosd.bridge.adapters.proxy import Proxy, TapRequest
 from geoosd.bridge.adapters.recorder import Recorder
@@ -36,6 +36,9 @@ from geoosd.runtime.service import Report, Runtime, ServiceSpec
 from geoosd.runtime.watchdog import ask_http
 from geoosd.wire import events, reports
 from geoosd.wire.messages import Payload, SessionEnded, SessionStarted, TokenVisualizationUpdate
+
+_NOBODYS_FAULT: Final = (CLIENT_GONE, "the bridge stopped")
+"""Ends of a request that are no failure of a model server."""
 
 _LOSS_MEMORY: Final = 300.0
 """Seconds for which a loss in the outbox stays a warning."""
@@ -292,9 +295,13 @@ class Bridge:
             self._ending[ended.session] = exchange
             self._metrics.ended(exchange, ended)
             self._learn(exchange)
+        blameless = ended.error in _NOBODYS_FAULT
         # An upstream's own words may quote the prompt: they go to the viewers, not into the log.
-        error = "the upstream reported an error" if exchange.error is not None else ended.error
-        self._log.info(
+        theirs = exchange.error is not None and not blameless
+        error = "the upstream reported an error" if theirs else ended.error
+        failed = error is not None and not blameless and exchange.replay_of is None
+        say = self._log.warning if failed else self._log.info
+        say(
             "request ended",
             session=ended.session,
             upstream=exchange.upstream,
@@ -305,7 +312,7 @@ class Bridge:
             unreadable=exchange.errors or None,
             replay_of=exchange.replay_of,
             error=error,
-            **(events.REQUEST_FAILED.fields if error is not None else {}),
+            **(events.REQUEST_FAILED.fields if failed else {}),
         )
         if not self._exchanges:
             self._idle.set()

@@ -298,12 +298,16 @@ def parser(spec: ServiceSpec) -> argparse.ArgumentParser:
 
 def load_config(args: argparse.Namespace) -> Config:
     """The configuration that the options name."""
+    return config.load(args.config, _overrides(args))
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
     overrides = list(args.overrides)
     if args.log_level:
         overrides.append(f"log.level={args.log_level}")
     if args.log_format:
         overrides.append(f"log.format={args.log_format}")
-    return config.load(args.config, overrides)
+    return overrides
 
 
 def main(spec: ServiceSpec, argv: Sequence[str] | None = None) -> int:
@@ -313,7 +317,7 @@ def main(spec: ServiceSpec, argv: Sequence[str] | None = None) -> int:
     try:
         loaded = load_config(args)
     except ConfigError as error:
-        return _refuse(spec.name, str(error))
+        return _refuse(spec.name, str(error), config.log_format(args.config, _overrides(args)))
     log_book = logs.configure(spec.name, loaded.log.level, loaded.log.format)
     runtime = Runtime(
         spec.name,
@@ -332,11 +336,12 @@ def main(spec: ServiceSpec, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _refuse(name: str, reason: str) -> int:
-    """Say why there is no configuration to run with, before it could tell how to log."""
+def _refuse(name: str, reason: str, log_format: config.LogFormat) -> int:
+    """Say why there is no configuration to run with."""
     Notifier().status(reason)
-    if journal.stderr_is_journal():
-        logs.configure(name, "info").logger().critical(reason, **events.CANNOT_START.fields)
+    if journal.stderr_is_journal() or log_format == "json":
+        log = logs.configure(name, "info", log_format).logger()
+        log.critical(reason, **events.CANNOT_START.fields)
     else:
         print(f"geoosd {name}: {reason}", file=sys.stderr)  # noqa: T201
     return EX_CONFIG
@@ -347,7 +352,7 @@ def _say_why(runtime: Runtime, errors: list[BaseException]) -> int:
     reason = "; ".join(dict.fromkeys(str(error) or type(error).__name__ for error in errors))
     if all(isinstance(error, ConfigError | StartError) for error in errors):
         runtime.log.critical(reason, **events.CANNOT_START.fields)
-        runtime.notifier.status(reason)
+        Notifier().status(reason)  # the runtime's own is closed by now
         return EX_CONFIG
     runtime.log.critical("crashed", error=reason, exc_info=errors[0], **events.CRASHED.fields)
     return EX_SOFTWARE

@@ -59,7 +59,7 @@ def test_a_taken_port_is_one_clear_line_and_no_restart(machine, daemon, key, por
         machine.run("systemctl", "start", "geoos.target")
         gave_up_at_once(machine, daemon, since)
         shown = machine.call("systemctl", "status", "--no-pager", "-l", f"geoos-{daemon}").stdout
-        assert f"cannot listen on 127.0.0.1:{port}: the port is taken" in shown
+        assert f'Status: "cannot listen on 127.0.0.1:{port}: the port is taken' in shown
         assert key in shown
         said = told_by_geoosctl(machine, daemon)
         assert f"cannot listen on 127.0.0.1:{port}: the port is taken" in said

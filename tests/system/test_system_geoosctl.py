@@ -51,11 +51,10 @@ def sockets(machine, daemon):
 
 
 def missed(machine, daemon):
-    """Whether control has tried a daemon's socket in vain."""
+    """Whether control has asked a daemon in vain."""
     checks = json.loads(machine.call("geoosctl", "--json", "health").stdout)["checks"]
     return any(
-        check["name"] == f"{daemon}: process" and "does not exist" in check["summary"]
-        for check in checks
+        check["name"] == f"{daemon}: process" and check["status"] != "healthy" for check in checks
     )
 
 
@@ -97,12 +96,46 @@ def test_one_that_is_stopped_stays_stopped(running, daemon, tool):
     assert "geoos is degraded: 3 of 4 daemons active" in said
     assert f"stopped by the administrator → sudo geoosctl start {daemon}" in said
     assert running.show(f"geoos-{daemon}", "ActiveState") == "inactive"
+    # What was wanted is no fault, and neither is what the others miss because of it.
+    said, code = shown(running, "health")
+    assert code == 1
+    assert said.startswith(
+        f"warning: the {daemon} is stopped → sudo geoosctl start {daemon} warning {daemon}: process"
+    )
+    assert "critical" not in said
     others = {name: pid for name, pid in before.items() if name != daemon}
     assert {name: running.main_pids()[name] for name in others} == others
 
     said, code = shown(running, "start", daemon)
     assert (code, said) == (0, f"{daemon} active pid {running.main_pids()[daemon]}")
     assert sockets(running, daemon) == {"active"}
+
+
+def test_a_stopped_control_is_told_as_that(running):
+    running.run("geoosctl", "stop", "control")
+    said, code = shown(running, "health")
+    assert code == 1
+    assert said.startswith("warning: the control daemon is stopped; what the others find is not")
+    assert "→ sudo geoosctl start control" in said
+    said, code = shown(running, "status")
+    assert code == 3
+    assert "stopped by the administrator → sudo geoosctl start control" in said
+    assert shown(running, "start", "control")[1] == 0
+    until(lambda: running.call("geoosctl", "status").returncode == 0, "all is well again")
+
+
+def test_a_masked_one_is_told_as_that(running):
+    running.run("geoosctl", "stop", "broadcaster")
+    running.run("systemctl", "mask", "--runtime", "geoos-broadcaster")
+    try:
+        said, code = shown(running, "health")
+        assert code == 1
+        unmask = "sudo systemctl unmask geoos-broadcaster.service"
+        assert said.startswith(f"warning: the broadcaster is masked → {unmask}")
+        assert f"masked: it is kept from starting → {unmask}" in shown(running, "status")[0]
+        assert shown(running, "start")[1] == 0  # the others run, and this one is not wanted
+    finally:
+        running.run("systemctl", "unmask", "--runtime", "geoos-broadcaster")
 
 
 def test_restart_keeps_the_sockets(running):
@@ -137,6 +170,10 @@ def failed(machine, verb, daemon, why):
     assert f"{daemon} failed failed: exited with 78 {why}" in said
     assert f"→ mend that; then: sudo geoosctl start {daemon}" in said
     until(lambda: missed(machine, daemon), "control has looked")
+    said, code = shown(machine, "health")
+    assert code == 2
+    assert said.startswith(f"critical: the {daemon} does not answer: it cannot start: {why}")
+    assert f"→ mend that; then: sudo geoosctl start {daemon}" in said
     said, code = shown(machine, "status")
     assert code == 3
     assert f"failed: exited with 78 last error: {why}" in said

@@ -162,6 +162,22 @@ def test_a_bad_file_is_refused_by_name(text, said, write, tmp_path):
     assert str(tmp_path / "geoos.toml") in message
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides", "wanted"),
+    [
+        ('[bridge]\nlisen = "x"\n[log]\nformat = "json"', [], "json"),
+        ('[bridge]\nlisen = "x"', ["log.format=json"], "json"),
+        ('[log]\nformat = "jason"', [], "auto"),
+        ("log = 3", [], "auto"),
+        ("not TOML", [], "auto"),
+        ("", ["nonsense"], "auto"),
+        ("", [], "auto"),
+    ],
+)
+def test_a_bad_file_is_still_asked_how_to_log(text, overrides, wanted, write):
+    assert config.log_format(write(text), overrides) == wanted
+
+
 def test_two_upstreams_of_one_name_are_refused(write):
     both = "[[bridge.upstream]]\nid='a'\nurl='http://a'\n" * 2
     message = refused(both, write)
@@ -251,19 +267,6 @@ def test_a_path_too_long_for_a_socket_is_named_with_its_remedy():
     long = Paths(Path("/" + "\N{SNOWMAN}" * 40), Path("/"))
     with pytest.raises(ConfigError, match=r"too long for a socket .*set GEOOS_RUNTIME_DIR"):
         long.socket("control.sock")
-
-
-def test_a_client_finds_the_control_socket(monkeypatch, tmp_path):
-    monkeypatch.setattr(config, "SYSTEM_RUNTIME_DIR", tmp_path)
-    foreground = {"XDG_RUNTIME_DIR": "/run/user/7"}
-    assert config.control_socket("/named.sock", foreground) == Path("/named.sock")
-    assert config.control_socket(None, foreground) == Path("/run/user/7/geoos/control.sock")
-    (tmp_path / "control.sock").touch()
-    assert config.control_socket(None, foreground) == tmp_path / "control.sock"
-    told = {"GEOOS_RUNTIME_DIR": "/mine"}
-    assert config.control_socket(None, told) == Path("/mine/control.sock")
-    monkeypatch.setenv("GEOOS_RUNTIME_DIR", "/process")
-    assert config.control_socket() == Path("/process/control.sock")
 
 
 @pytest.mark.parametrize(

@@ -360,10 +360,27 @@ def _health_without_control(path: Path, error: VarlinkError, alive: list[str]) -
     now = time.time()
     if not alive:
         return Health("unknown", "geoos is not running", client.how_to_start(path), [])
+    others = [Check(f"{name}: process", "healthy", "answers", None, now) for name in alive]
+    if remedy := _how_to_start_stopped_control(path):
+        check = Check("control: process", "warning", "stopped", remedy, now)
+        cause = "the control daemon is stopped; what the others find is not known"
+        return Health("warning", cause, remedy, [check, *others])
     remedy = _start_control(path)
-    checks = [Check("control: process", "critical", str(error), remedy, now)]
-    checks += [Check(f"{name}: process", "healthy", "answers", None, now) for name in alive]
-    return Health("critical", f"the control daemon does not answer: {error}", remedy, checks)
+    check = Check("control: process", "critical", str(error), remedy, now)
+    cause = f"the control daemon does not answer: {error}"
+    return Health("critical", cause, remedy, [check, *others])
+
+
+def _how_to_start_stopped_control(path: Path) -> str | None:
+    """The command, if systemd says that somebody stopped control; else None."""
+    try:
+        manager = systemd.find(path, chosen=settings().socket is not None)
+        unit = systemd.daemons(manager).get("control") if manager else None
+    except GeoosError:
+        return None
+    if manager is None or unit is None or unit.active != "inactive":
+        return None
+    return systemd.remedy(unit, manager) or systemd.how_to_start(unit, manager)
 
 
 def _show_health(found: Health, *, screen: bool) -> None:

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from geoosd.config import SYSTEM_RUNTIME_DIR
+from geoosd.control.adapters import units
 from geoosd.control.core.lifeline import Lifeline
 from geoosd.control.core.rootcause import Absence
+from geoosd.control.core.unit import how_to_start, unit_of
 from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
 
@@ -36,6 +37,7 @@ class Daemon:
         self.name = name
         self.path = path
         self.lifeline = Lifeline()
+        self._manager = units.manager_of(path.parent)
 
     async def ask(
         self, method: str, kind: type[T], parameters: Mapping[str, Any] | None = None
@@ -47,7 +49,7 @@ class Daemon:
             )
             return msgspec.convert(reply, kind)
         except VarlinkError:
-            return self.absence()
+            return await self.absence()
         except msgspec.ValidationError as error:
             reason = f"cannot read its answer to {method}: {error}; it may be of another version"
             return Absence(reason, self._restart())
@@ -62,8 +64,10 @@ class Daemon:
             return error
         return None
 
-    def absence(self) -> Absence:
-        """Why nobody answers, found by knocking once more."""
+    async def absence(self) -> Absence:
+        """Why nobody answers: systemd's word, else what knocking once more finds."""
+        if self._manager and (known := await units.ask(self.name, self._manager)):
+            return known
         answer = _knock(self.path)
         start = self._start()
         if answer == "no socket":
@@ -79,18 +83,13 @@ class Daemon:
             return Absence(reason, f"geoosctl logs --unit {self.name}")
         return Absence(f"timed out: no answer within {DEADLINE:g} s", self._restart())
 
-    @property
-    def _unit(self) -> str | None:
-        """The systemd unit, where systemd runs us."""
-        under_systemd = self.path.parent == SYSTEM_RUNTIME_DIR
-        return f"geoos-{self.name}.service" if under_systemd else None
-
     def _start(self) -> str:
-        return f"sudo geoosctl start {self.name}" if self._unit else f"geoosd {self.name}"
+        return how_to_start(self.name, self._manager) if self._manager else f"geoosd {self.name}"
 
     def _restart(self) -> str:
-        if self._unit:
-            return f"systemctl restart {self._unit}"
+        if self._manager:
+            scope = "--user " if self._manager == "user" else ""
+            return f"systemctl {scope}restart {unit_of(self.name)}"
         # In the foreground the supervisor starts anew what has ended.
         pid = self.lifeline.pid
         return f"kill -9 {pid}" if pid else f"geoosctl logs --unit {self.name}"

@@ -8,11 +8,11 @@ explains is kept among the checks, marked, and loses its own remedy to the root'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from geoosd.wire.reports import SEVERITY, Check, DaemonHealth, DaemonStatus, Verdict, worst
 
@@ -39,10 +39,14 @@ _UPSTREAM_REMEDY: Final = "geoosd engine"
 
 @dataclass(frozen=True)
 class Absence:
-    """Why a daemon does not answer, and the command that should mend it."""
+    """Why a daemon does not answer, and the command that should mend it.
+
+    ``stopped``: somebody wanted it so. That is told, and is no fault.
+    """
 
     reason: str
     remedy: str
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,8 @@ def _process(observation: Observation, now: float) -> Check:
     """Control's own check of a daemon: does it answer, and since when."""
     if observation.absent is not None:
         absent = observation.absent
-        return Check("process", "critical", absent.reason, absent.remedy, now)
+        verdict: Verdict = "warning" if absent.stopped else "critical"
+        return Check("process", verdict, absent.reason, absent.remedy, now)
     if observation.restarted_ago is not None:
         ago = observation.restarted_ago
         return Check(
@@ -193,21 +198,48 @@ def _process(observation: Observation, now: float) -> Check:
 
 def _somebody_is_absent(case: _Case) -> _Cause | None:
     """A daemon that does not answer explains its neighbours' complaints."""
-    absent = {name: each.absent for name, each in case.observations.items() if each.absent}
+    absent = {
+        name: each.absent
+        for name, each in case.observations.items()
+        if each.absent and not each.absent.stopped
+    }
     if not absent:
         return None
     first = min(absent, key=_start_order)
-    explained = [
-        finding
-        for name in absent
-        for neighbour, words in EXPLAINS.get(name, ())
-        for finding in case.bad(neighbour, words)
-    ]
+    explained = _complaints_about(case, absent)
     others = sorted((name for name in absent if name != first), key=_start_order)
     also = f", nor {'do' if others[1:] else 'does'} {', '.join(others)}" if others else ""
     root = absent[first]
     text = f"the {first} does not answer{also}: {root.reason}"
-    return _Cause(text, root.remedy, _process_of(case, first), tuple(explained))
+    return _Cause(text, root.remedy, _process_of(case, first), explained)
+
+
+def _somebody_is_stopped(case: _Case) -> _Cause | None:
+    """A daemon that was stopped on purpose: what its neighbours miss is no fault either."""
+    absent = {name: each.absent for name, each in case.observations.items() if each.absent}
+    stopped = sorted((name for name, each in absent.items() if each.stopped), key=_start_order)
+    if not stopped:
+        return None
+    missed = _complaints_about(case, stopped)
+    for finding in missed:
+        finding.check = structs.replace(finding.check, status="warning")
+    critical = [finding for finding in case.findings if finding.check.status == "critical"]
+    if critical:
+        return replace(_worst_of(critical), explains=missed)
+    root = _process_of(case, stopped[0])
+    others = f", and so {'are' if stopped[2:] else 'is'} {', '.join(stopped[1:])}"
+    text = f"the {stopped[0]} is {root.check.summary}{others if stopped[1:] else ''}"
+    return _Cause(text, root.check.remedy, root, missed)
+
+
+def _complaints_about(case: _Case, absent: Iterable[str]) -> tuple[_Finding, ...]:
+    """What other daemons complain of because of those that are away."""
+    return tuple(
+        finding
+        for name in absent
+        for neighbour, words in EXPLAINS.get(name, ())
+        for finding in case.bad(neighbour, words)
+    )
 
 
 def _start_order(name: str) -> int:
@@ -292,8 +324,10 @@ def _no_upstream(case: _Case) -> _Cause | None:
 def _the_worst_check(case: _Case) -> _Cause | None:
     """Nothing explains anything: then the worst check is where to begin."""
     bad = [finding for finding in case.findings if finding.bad]
-    if not bad:
-        return None
+    return _worst_of(bad) if bad else None
+
+
+def _worst_of(bad: Sequence[_Finding]) -> _Cause:
     root = max(bad, key=lambda each: (SEVERITY[each.check.status], -_start_order(each.daemon)))
     text = f"{root.daemon}: {root.check.name}: {root.check.summary}"
     return _Cause(text, root.check.remedy or f"geoosctl logs --unit {root.daemon}", root)
@@ -301,6 +335,7 @@ def _the_worst_check(case: _Case) -> _Cause | None:
 
 _RULES: Final[tuple[_Rule, ...]] = (
     _somebody_is_absent,
+    _somebody_is_stopped,
     _a_link_is_down,
     _model_loading,
     _no_upstream,

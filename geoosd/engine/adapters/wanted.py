@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import http.client
 import importlib.util
-import os
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
 from geoosd.config import Config, well_known
 from geoosd.errors import ConfigError
+from geoosd.runtime import logs
 from geoosd.runtime.service import argument_parser, load_config
 
 _PATIENCE = 1.0
@@ -28,13 +27,14 @@ def main(argv: Sequence[str]) -> int:
     """Say why the engine is not wanted, if so; the exit code."""
     parser = argument_parser("engine --check-wanted", "Ends with 0 where the engine is wanted.")
     try:
-        reason = why_not(load_config(parser.parse_args(argv)))
+        config = load_config(parser.parse_args(argv))
     except ConfigError:
         return 0
-    if reason:
-        priority = "<6>" if "JOURNAL_STREAM" in os.environ else ""  # sd-daemon(3): information
-        print(f"{priority}{reason}", file=sys.stderr)  # noqa: T201 - logging is not up
-    return _SKIP if reason else 0
+    reason = why_not(config)
+    if reason is None:
+        return 0
+    logs.configure("engine", config.log.level, config.log.format).logger().info(reason)
+    return _SKIP
 
 
 def why_not(config: Config) -> str | None:

@@ -211,3 +211,38 @@ def test_the_worst_check_where_nothing_explains_anything():
     assert found.status == "warning"
     assert found.root_cause == "broadcaster: queue: is full"
     assert found.remedy == "geoosctl logs --unit broadcaster"
+
+
+# -- stopped on purpose ----------------------------------------------------------------------------
+
+
+def stopped(name, reason="stopped"):
+    return Observation(name, absent=Absence(reason, f"sudo geoosctl start {name}", stopped=True))
+
+
+def test_what_was_stopped_is_told_and_is_no_fault():
+    complaint = bad("ingest link", "nobody takes it")
+    found = judge([fine("bridge", complaint), stopped("compositor")], NOW)
+    assert (found.status, found.root_cause) == ("warning", "the compositor is stopped")
+    assert found.remedy == "sudo geoosctl start compositor"
+    assert names(found)[:2] == ["compositor: process", "bridge: ingest link"]
+    missed = found.checks[1]
+    assert (missed.status, missed.remedy) == ("warning", None)
+    assert missed.summary == "nobody takes it (because the compositor is stopped)"
+
+
+def test_several_that_are_stopped_are_named():
+    both = judge([stopped("bridge"), stopped("compositor")], NOW)
+    assert both.root_cause == "the compositor is stopped, and so is bridge"
+    three = judge([stopped("bridge"), stopped("engine", "masked"), stopped("compositor")], NOW)
+    assert three.root_cause == "the compositor is stopped, and so are bridge, engine"
+
+
+def test_a_fault_comes_before_what_was_stopped():
+    full = bad("state", "the disk is full", "make room")
+    found = judge([stopped("bridge"), fine("compositor", full), fine("broadcaster")], NOW)
+    assert (found.status, found.remedy) == ("critical", "make room")
+    assert found.root_cause == "compositor: state: the disk is full"
+    dead = judge([stopped("bridge"), gone("compositor"), fine("broadcaster")], NOW)
+    assert dead.status == "critical"
+    assert dead.root_cause.startswith("the compositor does not answer: ")
