@@ -31,7 +31,8 @@ def absence(daemon: str, manager: Manager, shown: str) -> Absence | None:
     None where systemd means it to run, or does not know it: then what was found at its socket is
     the better account.
     """
-    fields = dict(line.partition("=")[::2] for line in shown.splitlines())
+    pairs = (line.partition("=") for line in shown.splitlines())
+    fields = {key: value for key, _, value in pairs}
     start = how_to_start(daemon, manager)
     if fields.get("LoadState") == "masked":
         systemctl = "sudo systemctl" if manager == "system" else "systemctl --user"
