@@ -14,7 +14,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 import trio
@@ -27,8 +27,11 @@ from geoosd.compositor.adapters.feed import Feed
 from geoosd.compositor.adapters.frames import Frames
 from geoosd.compositor.adapters.ingest import Ingest
 from geoosd.compositor.adapters.keeper import Keeper
-from geoosd.compositor.adapters.painter import Painter
-from geoosd.compositor.core import frame, palette
+from geoosd.compositor.adapters.lettering import lettered
+from geoosd.compositor.adapters.painter import Painter, Sketch
+from geoosd.compositor.core import views
+from geoosd.compositor.core.look import MAX_ZOOM, Drawing, Look
+from geoosd.compositor.core.moment import moment
 from geoosd.compositor.core.pacing import Pacer
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.plan import FramePlan
@@ -44,7 +47,6 @@ from geoosd.runtime.watchdog import ask_unix
 from geoosd.wire import framing, messages, pictures
 from geoosd.wire import varlink as wire
 from geoosd.wire.messages import (
-    Canary,
     FeedRequest,
     Message,
     ProducerHello,
@@ -61,15 +63,22 @@ _MAX_THEMES: Final = 256
 _WATCHDOG: Final = "watchdog"
 """The name of the producer that only tries whether it is answered."""
 
-Pixels = Annotated[int, Meta(ge=16, le=4096)]
+_MOST_PIXELS: Final = 4096
+
+Pixels = Annotated[int, Meta(ge=16, le=_MOST_PIXELS)]
 
 
 class _RenderQuery(Struct, forbid_unknown_fields=True):
     width: Pixels | None = None
     height: Pixels | None = None
     theme: str | None = None
-    view: Literal["activation"] | None = None
+    view: str | None = None
     format: Format | None = None
+    zoom: Annotated[float, Meta(ge=0.01, le=MAX_ZOOM)] | None = None
+    center_x: float | None = None
+    center_y: float | None = None
+    labels: bool | None = None
+    dpr: Annotated[float, Meta(ge=1, le=4)] | None = None
 
 
 class _ThemeName(Struct, forbid_unknown_fields=True):
@@ -119,7 +128,6 @@ class Compositor:
             registry=runtime.registry,
         )
         self._keeper: Keeper | None = None
-        self._canary: float | None = None
         self._register()
 
     def _register(self) -> None:
@@ -150,7 +158,7 @@ class Compositor:
         runtime.health.add_probe("state", keeper.probe)
         ingest = runtime.listen_unix("ingest", "ingest.sock")
         feed = runtime.listen_unix("feed", "feed.sock")
-        await self._painter.paint(partial(self._plan, self._theme, (64, 64)), "png")
+        await self._painter.paint(self._first_picture, "png")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.serve_listeners, self._ingest.serve, [ingest])
             nursery.start_soon(trio.serve_listeners, self._feed.serve, [feed])
@@ -219,10 +227,6 @@ class Compositor:
         good: list[Message] = []
         for message in batch:
             payload = message.payload
-            if type(payload) is Canary:
-                payload.hops["compositor"] = self._canary = self._runtime.now()
-                good.append(message)
-                continue
             if type(payload) is TokenVisualizationUpdate:
                 try:
                     self._places.place(payload)
@@ -244,7 +248,7 @@ class Compositor:
         for kind, count in counts.items():
             self._taken.labels(kind.__name__).inc(count)
         self._tokens.add(counts.get(TokenVisualizationUpdate, 0), now)
-        self._messages.add(sum(counts.values()), now)
+        self._messages.add(len(good), now)
         if counts.get(TokenVisualizationUpdate):
             self._frames.changed()
         return refused
@@ -290,36 +294,54 @@ class Compositor:
             return "healthy", f"messages come from {', '.join(names)}", None
         return "healthy", "no producer is connected; the map stands still", None
 
-    # -- io.geoos.Compositor -----------------------------------------------------------------------
+    def _first_picture(self) -> Sketch:
+        """A small one, with words: what drawing needs is loaded before anybody waits for it."""
+        taken = moment(self._scene, self._places, trio.current_time())
+        return lambda: lettered(views.draw(taken, Look("layers", 64, 64), self._theme))
 
-    def _plan(self, theme: Theme, size: tuple[int, int]) -> FramePlan:
-        table = palette.lut(theme)
-        return frame.plan(self._scene, self._places, table, size, trio.current_time())
+    # -- io.geoos.Compositor -----------------------------------------------------------------------
 
     async def _render(self, call: IncomingCall) -> Mapping[str, Any]:
         query = call.convert(_RenderQuery)
         theme = self._theme if query.theme is None else self._find_theme(query.theme)
-        size = query.width or _DEFAULT_SIZE, query.height or _DEFAULT_SIZE
+        look = _look(query)
+        drawn: list[Drawing] = []
+
+        def take() -> Sketch:
+            taken = moment(self._scene, self._places, trio.current_time())
+
+            def sketch() -> FramePlan:
+                drawn.append(views.draw(taken, look, theme))
+                return lettered(drawn[-1])
+
+            return sketch
+
         picture_format: Format = query.format or "png"
-        picture = await self._painter.paint(partial(self._plan, theme, size), picture_format)
+        picture = await self._painter.paint(take, picture_format)
+        view = drawn[-1].view
         return {
             "image": b64encode(picture).decode(),
             "media_type": MEDIA_TYPES[picture_format],
-            "width": size[0],
-            "height": size[1],
+            "width": look.width,
+            "height": look.height,
+            "center_x": view.center_x,
+            "center_y": view.center_y,
+            "scale": view.scale,
         }
 
     async def _draw_frame(self) -> None:
         """One frame for those who watch."""
         width, height = _FRAME_SIZE
+        look = Look("activation", width, height)
         seq = 0
 
-        def plan() -> FramePlan:
+        def take() -> Sketch:
             nonlocal seq
-            seq = self._feed.ring.newest
-            return self._plan(self._theme, _FRAME_SIZE)
+            seq, theme = self._feed.ring.newest, self._theme
+            taken = moment(self._scene, self._places, trio.current_time())
+            return lambda: lettered(views.draw(taken, look, theme))
 
-        data = await self._painter.paint(plan, "jpeg")
+        data = await self._painter.paint(take, "jpeg")
         self._feed.show(pictures.encode_picture(pictures.Picture(width, height, seq, data)))
 
     async def _list_themes(self, _call: IncomingCall) -> Mapping[str, Any]:
@@ -369,6 +391,27 @@ class Compositor:
             reason = f"cannot find theme {name!r}: there are {known}"
             raise VarlinkError(wire.NOT_FOUND, {"reason": reason})
         return theme
+
+
+def _look(query: _RenderQuery) -> Look:
+    """What *query* wants to see. Raises :class:`VarlinkError` that lists the views."""
+    view = query.view or "activation"
+    if view not in views.VIEWS:
+        reason = f"cannot draw view {view!r}: there are {', '.join(views.VIEWS)}"
+        raise VarlinkError(wire.INVALID_ARGUMENT, {"reason": reason})
+    if (query.center_x is None) != (query.center_y is None):
+        reason = "cannot look there: center_x and center_y belong together"
+        raise VarlinkError(wire.INVALID_ARGUMENT, {"reason": reason})
+    center = None
+    if query.center_x is not None and query.center_y is not None:
+        center = query.center_x, query.center_y
+    ratio = query.dpr or 1.0
+    width = round((query.width or _DEFAULT_SIZE) * ratio)
+    height = round((query.height or _DEFAULT_SIZE) * ratio)
+    if max(width, height) > _MOST_PIXELS:
+        reason = f"cannot draw {width} × {height} pixels: at most {_MOST_PIXELS} each; lower dpr"
+        raise VarlinkError(wire.INVALID_ARGUMENT, {"reason": reason})
+    return Look(view, width, height, query.zoom or 1.0, center, bool(query.labels))
 
 
 _SOCKETS: Final = ("ingest.sock", "feed.sock")

@@ -6,6 +6,7 @@ import math
 import struct
 
 import msgspec
+import numpy as np
 import pytest
 import trio
 import trio.testing
@@ -18,6 +19,7 @@ from geoosd.compositor.adapters.keeper import Keeper
 from geoosd.compositor.adapters.snapshot import StateFiles
 from geoosd.compositor.core.field import key_of
 from geoosd.compositor.core.scene import MEMORY_DECAY, Scene
+from geoosd.compositor.core.views import VIEWS
 from geoosd.compositor.service import SPEC
 from geoosd.errors import ConfigError, VarlinkError
 from geoosd.runtime import logs, service, varlink
@@ -31,6 +33,7 @@ from geoosd.wire.messages import (
     FeedRequest,
     Gap,
     Hello,
+    NeuralData,
     NeuralStateUpdate,
     ProducerHello,
     SessionEnded,
@@ -507,6 +510,53 @@ async def test_pictures_that_cannot_be_drawn_are_refused(world):
     with pytest.raises(VarlinkError, match="aurora") as refused:
         await world.call("io.geoos.Compositor.Render", {"theme": "nope"})
     assert refused.value.error == NOT_FOUND
+
+
+async def render(world, **wanted):
+    reply = await world.call("io.geoos.Compositor.Render", {"width": 320, "height": 200} | wanted)
+    with Image.open(io.BytesIO(base64.b64decode(reply["image"]))) as picture:
+        return reply, np.asarray(picture.convert("RGB")).astype(int)
+
+
+async def test_every_view_is_a_picture_of_its_own(world):
+    await world.start()
+    producer, (consumer, _) = await world.connect("ingest.sock"), await world.consumer()
+    for number in range(8):
+        await producer.say(token(" w", number, token_id=number * 999, confidence=0.5, session="s"))
+    data = NeuralData(layer_activations=[1.0, 2.0], attention_weights=[[1.0, 0.0], [0.5, 0.5]])
+    await producer.say(NeuralStateUpdate(session="s", data=data))
+    for _ in range(9):
+        await consumer.hear()
+    found = {}
+    for view in VIEWS:
+        _, found[view] = await render(world, view=view)
+        assert found[view].max() > 100, view
+    assert len({picture.tobytes() for picture in found.values()}) == len(VIEWS)
+    with pytest.raises(VarlinkError, match=", ".join(VIEWS)) as refused:
+        await render(world, view="inside")
+    assert refused.value.error == INVALID_ARGUMENT
+
+
+async def test_pictures_are_panned_and_zoomed_and_as_sharp_as_wanted(world):
+    await world.start()
+    await place_some(world)
+    whole, picture = await render(world)
+    near, _ = await render(world, zoom=4)
+    assert near["scale"] == pytest.approx(4 * whole["scale"])
+    there, _ = await render(world, center_x=7.5, center_y=9.5)
+    assert (there["center_x"], there["center_y"]) == (7.5, 9.5)
+    _, labelled = await render(world, labels=True)
+    assert (labelled != picture).any()
+    sharp, fine = await render(world, dpr=2)
+    assert (sharp["width"], sharp["height"], fine.shape) == (640, 400, (400, 640, 3))
+    assert sharp["scale"] == pytest.approx(2 * whole["scale"])
+    for wrong, said in (
+        ({"zoom": 0}, "zoom"), ({"center_x": 3}, "belong together"), ({"dpr": 9}, "dpr"),
+        ({"width": 4096, "dpr": 2}, "at most 4096"), ({"labels": 1}, "labels"),
+    ):  # fmt: skip
+        with pytest.raises(VarlinkError, match=said) as refused:
+            await render(world, **wrong)
+        assert refused.value.error == INVALID_ARGUMENT
 
 
 async def test_a_theme_is_used_told_and_kept(world):

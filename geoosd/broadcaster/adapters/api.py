@@ -46,12 +46,17 @@ class PromptRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class PictureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The query of ``/snapshot.*``; width and height are pixels."""
+    """The query of ``/snapshot.*``; what ``io.geoos.Compositor.Render`` takes."""
 
     width: Annotated[int, Meta(ge=16, le=4096)] | None = None
     height: Annotated[int, Meta(ge=16, le=4096)] | None = None
     theme: Annotated[str, Meta(max_length=64)] | None = None
     view: Annotated[str, Meta(max_length=256)] | None = None
+    zoom: Annotated[float, Meta(gt=0)] | None = None
+    center_x: float | None = None
+    center_y: float | None = None
+    labels: bool | None = None
+    dpr: Annotated[float, Meta(ge=1, le=4)] | None = None
 
 
 class StreamRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -94,6 +99,7 @@ class Api:
             Route("GET", "/metrics", "read", self._metrics),
             Route("GET", "/snapshot.png", "read", self._png),
             Route("GET", "/snapshot.jpg", "read", self._jpeg),
+            Route("GET", "/snapshot.webp", "read", self._webp),
             Route("GET", "/stream.mjpg", "read", self._mjpeg_stream),
             Route("GET", "/api/status", "read", self._status),
             Route("GET", "/api/themes", "read", self._themes),
@@ -146,7 +152,10 @@ class Api:
     async def _jpeg(self, request: Request) -> Response:
         return await self._picture(request, "jpeg")
 
-    async def _picture(self, request: Request, format_: Literal["png", "jpeg"]) -> Response:
+    async def _webp(self, request: Request) -> Response:
+        return await self._picture(request, "webp")
+
+    async def _picture(self, request: Request, format_: Literal["png", "jpeg", "webp"]) -> Response:
         try:
             wanted = msgspec.convert(dict(parse_qsl(request.query)), PictureRequest, strict=False)
             parameters = {**msgspec.to_builtins(wanted), "format": format_}

@@ -56,13 +56,12 @@ class Fanout:
         self._published: dict[Tick, float] = dict.fromkeys(self._wake, 0.0)
 
     def __len__(self) -> int:
-        """How many watch; the viewer that is kept for canaries is nobody."""
-        return len(self.hub.viewers)
+        return len(self._streams)
 
     @property
     def streams(self) -> list[FanoutStream]:
-        """The streams of all who watch."""
-        return [self._streams[viewer] for viewer in self.hub.viewers]
+        """All viewers' streams."""
+        return list(self._streams.values())
 
     def stream_of(self, viewer: Viewer) -> FanoutStream | None:
         """The stream of *viewer*, while it is connected."""

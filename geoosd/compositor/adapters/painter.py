@@ -1,4 +1,4 @@
-"""Pictures on request: plans on the loop, draws and encodes in one worker thread.
+"""Pictures on request: a moment is taken on the loop; one worker thread plans, draws and encodes.
 
 Requests wait their turn in front of that thread; beyond a few they are refused.
 """
@@ -6,7 +6,7 @@ Requests wait their turn in front of that thread; beyond a few they are refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 from prometheus_client import CollectorRegistry, Histogram
@@ -16,6 +16,9 @@ from geoosd.compositor.adapters.render_numpy import NumpyBackend
 from geoosd.compositor.core.plan import Backend, FramePlan
 from geoosd.runtime.varlink import unavailable
 from geoosd.wire.reports import Queue
+
+Sketch: TypeAlias = Callable[[], FramePlan]
+"""Makes the plan of a moment that it has to itself: for a thread."""
 
 _MAX_WAITING: Final = 8
 
@@ -35,8 +38,8 @@ class Painter:
             registry=registry,
         )
 
-    async def paint(self, plan: Callable[[], FramePlan], picture_format: Format) -> bytes:
-        """The picture that *plan* describes when its turn comes.
+    async def paint(self, take: Callable[[], Sketch], picture_format: Format) -> bytes:
+        """The picture of what *take* finds when its turn comes.
 
         Raises :class:`VarlinkError` (Unavailable) when too many wait already.
         """
@@ -49,7 +52,7 @@ class Painter:
         try:
             async with self._turn:
                 began = trio.current_time()
-                picture = await trio.to_thread.run_sync(self._draw, plan(), picture_format)
+                picture = await trio.to_thread.run_sync(self._draw, take(), picture_format)
                 self._seconds.observe(trio.current_time() - began)
                 return picture
         finally:
@@ -59,5 +62,5 @@ class Painter:
         """How many wait for a picture."""
         return Queue("pictures", self._waiting, _MAX_WAITING, "refuse", self._refused)
 
-    def _draw(self, plan: FramePlan, picture_format: Format) -> bytes:
-        return encode(self._backend.draw(plan), picture_format)
+    def _draw(self, sketch: Sketch, picture_format: Format) -> bytes:
+        return encode(self._backend.draw(sketch()), picture_format)

@@ -21,6 +21,8 @@ from geoosd.wire.messages import NeuralStateUpdate, PackedAttention, Provenance
 MAX_STREAMS: Final = 16
 MAX_ROWS: Final = 256
 """Tokens of a stream whose attention is kept: with 16 KiB a message, 4 MiB at most."""
+MAX_PAST: Final = 96
+"""Layer activations of a stream that are kept."""
 MAX_POSITIONS: Final = 1 << 31
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -55,18 +57,26 @@ class AttentionRow:
 
 @dataclass
 class Inside:
-    """The newest word on one stream; ``matrix`` is a plain attention matrix, rows attend."""
+    """The newest word on one stream; ``matrix`` is a plain attention matrix, rows attend.
+
+    ``rows`` and ``past`` are what its attention and its layers were, oldest first.
+    """
 
     name: str
     at: float = 0.0
     position: int | None = None
     strength: float | None = None
     confidence: float | None = None
-    layers: Floats | None = None
+    past: deque[Floats] = field(default_factory=lambda: deque[Floats](maxlen=MAX_PAST))
     matrix: Floats | None = None
     patterns: list[tuple[int, float]] | None = None
     rows: deque[AttentionRow] = field(default_factory=lambda: deque[AttentionRow](maxlen=MAX_ROWS))
     provenance: dict[str, Provenance] = field(default_factory=dict[str, Provenance])
+
+    @property
+    def layers(self) -> Floats | None:
+        """The newest layer activations."""
+        return self.past[-1] if self.past else None
 
 
 class Insides:
@@ -89,7 +99,7 @@ class Insides:
         inside.strength, inside.confidence = update.strength, update.data.confidence
         inside.provenance.update(update.provenance or {})
         if update.data.layer_activations is not None:
-            inside.layers = np.array(update.data.layer_activations, np.float32)
+            inside.past.append(np.array(update.data.layer_activations, np.float32))
         if update.data.memory_patterns is not None:
             inside.patterns = update.data.memory_patterns
         attention = update.data.attention_weights

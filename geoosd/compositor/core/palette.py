@@ -51,3 +51,21 @@ def lut(theme: Theme) -> Lut:
         red, green, blue = pixel[:, 0], pixel[:, 1], pixel[:, 2]
         table[index] = red | green << 8 | blue << 16 | np.uint32(255 << 24)
     return table.ravel()
+
+
+def ramp(theme: Theme) -> npt.NDArray[np.uint8]:
+    """256 even steps of the theme's ramp, R G B: for heat maps and bars, where a value is a
+    colour and no light is added up."""
+    stops = np.linspace(0, 1, len(theme.ramp))
+    colors = np.array([rgb(color) for color in theme.ramp], np.float64)
+    steps = np.linspace(0, 1, 256)
+    channels = [np.interp(steps, stops, colors[:, channel]) for channel in (0, 1, 2)]
+    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+
+
+def mixed(one: str, other: str, share: float) -> tuple[int, int, int]:
+    """A colour between two: *share* 0 is the first, 1 the second."""
+    red, green, blue = (
+        round(a + (b - a) * share) for a, b in zip(rgb(one), rgb(other), strict=True)
+    )
+    return red, green, blue

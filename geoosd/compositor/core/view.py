@@ -35,6 +35,11 @@ class View:
         """How large things are drawn: 1 in a picture of 1024 × 1024 pixels."""
         return max(0.5, min(self.width, self.height) / 1024)
 
+    def zoomed(self, zoom: float, center: tuple[float, float] | None = None) -> View:
+        """*zoom* times as large, around *center* (column, row) or where it is."""
+        x, y = center or (self.center_x, self.center_y)
+        return View(x, y, self.scale * zoom, self.width, self.height)
+
     def to_pixels(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
         """Where points of the map lie in the picture."""
         return (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geoosd.compositor.core import frame, palette, view
+from geoosd.compositor.core import cartography, frame, palette, view
 from geoosd.compositor.core.places import Places, origin_of
 from geoosd.compositor.core.plan import STAR
 from geoosd.compositor.core.scene import Scene
@@ -106,7 +106,7 @@ def test_a_map_too_wide_for_its_curve_has_none():
 
 def test_cells_of_several_districts_lie_apart():
     keys = np.array([5, (1 << 20) + 5, (17 << 20) + 5], np.uint64)
-    columns, rows = frame.map_coordinates(keys)
+    columns, rows = cartography.map_coordinates(keys)
     for index, district in enumerate((0, 1, 17)):
         left, top = origin_of(district)
         assert (columns[index] - left, rows[index] - top) == (columns[0], rows[0])

@@ -12,6 +12,7 @@ from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
 from geoosd.wire.messages import (
     MAX_SNAPSHOT_BYTES,
+    Canary,
     NeuralStateUpdate,
     SessionEnded,
     SessionProgress,
@@ -60,6 +61,7 @@ def test_sessions_go_through_their_phases():
     scene.apply(token(session="unannounced", model="m2"), 9.0, 0.0)
     assert scene.sessions["unannounced"].model == "m2"
     scene.apply(NeuralStateUpdate(session="s"), 9.0, 0.0)
+    scene.apply(Canary("c", {}), 9.0, 0.0)
     assert [inside.name for inside in scene.insides.all()] == ["s"]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import time
 
 import pytest
+from PIL import Image
 from scripted_varlink import ScriptedServer
 
 from geoosctl.cli import VERBS
@@ -546,6 +548,50 @@ def test_snapshot(control, geoosctl, tmp_path):
     assert (result.exit_code, "cannot write" in result.stderr) == (70, True)
     control.answers[f"{CONTROL}.Snapshot"]["image"] = "?"
     assert geoosctl("snapshot", str(file)).exit_code == 70
+
+
+def still(color):
+    out = io.BytesIO()
+    Image.new("RGB", (32, 16), color).save(out, "png")
+    answer = {"media_type": "image/png", "width": 32, "height": 16}
+    return answer | {"image": base64.b64encode(out.getvalue()).decode()}
+
+
+def test_snapshot_of_a_view(control, geoosctl, tmp_path):
+    control.answers[f"{CONTROL}.Snapshot"] = still("red")
+    file = str(tmp_path / "a.webp")
+    options = ["--view", "attention", "--zoom", "4", "--center", "512,300.5", "--labels"]
+    assert geoosctl("snapshot", file, *options, "--dpr", "2").exit_code == 0
+    assert control.calls[-1]["parameters"] == {
+        "view": "attention", "zoom": 4, "center_x": 512, "center_y": 300.5, "labels": True,
+        "dpr": 2, "format": "webp",
+    }  # fmt: skip
+    result = geoosctl("snapshot", file, "--center", "here")
+    assert (result.exit_code, "is not COLUMN,ROW" in result.stderr) == (64, True)
+    control.answers[f"{CONTROL}.Snapshot"] = "io.geoos.InvalidArgument"
+    assert geoosctl("snapshot", file, "--view", "inside").exit_code != 0
+
+
+def test_a_recording(control, geoosctl, tmp_path):
+    control.answers[f"{CONTROL}.Snapshot"] = still("red")
+    file = tmp_path / "film.webp"
+    result = geoosctl("snapshot", str(file), "--seconds", "0.3", "--fps", "20")
+    assert result.exit_code == 0
+    assert "film.webp: 1 pictures, 0." in result.stdout  # nothing has changed meanwhile
+    assert len(control.calls) > 2
+    assert {call["parameters"]["format"] for call in control.calls} == {"jpeg"}
+    told = json.loads(geoosctl("snapshot", str(file), "--seconds", "0.1", "--json").stdout)
+    assert (told["pictures"], told["file"]) == (1, str(file))
+    with Image.open(file) as picture:
+        assert picture.size == (32, 16)
+    assert geoosctl("snapshot", "film.png", "--seconds", "1").exit_code == 64
+    assert "with --seconds" in geoosctl("snapshot", "film.mp4").stderr
+    result = geoosctl("snapshot", "/nowhere/film.webp", "--seconds", "1")
+    assert (result.exit_code, "no such directory" in result.stderr) == (70, True)
+    control.answers[f"{CONTROL}.Snapshot"] = "io.geoos.Unavailable"
+    lost = tmp_path / "lost.webp"
+    assert geoosctl("snapshot", str(lost), "--seconds", "1").exit_code != 0
+    assert not lost.exists()
 
 
 def test_themes(control, geoosctl):

@@ -1,0 +1,81 @@
+"""What pictures are made from: the scene as it is at one moment, by itself.
+
+The event loop only copies; planning, drawing and encoding are a thread's, while the scene goes on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from geoosd.compositor.core.field import Field, Keys, Weights
+from geoosd.compositor.core.insides import Inside
+from geoosd.compositor.core.places import Places
+from geoosd.compositor.core.scene import Scene
+from geoosd.compositor.core.thoughts import StreamKey, Thought
+from geoosd.wire.messages import District, SessionView
+
+
+@dataclass(frozen=True)
+class Moment:
+    """``newest`` are tokens over all streams, oldest first; ``insides`` the newest first."""
+
+    now: float
+    activation: Field
+    memory: Field
+    newest: list[Thought]
+    streams: dict[StreamKey, list[Thought]]
+    insides: list[Inside]
+    sessions: dict[str, SessionView]
+    districts: list[District]
+
+    @cached_property
+    def lit(self) -> tuple[Keys, Weights]:
+        """Cells that are active now, strongest first, and how strongly."""
+        return self.activation.cells(self.now)
+
+    @cached_property
+    def remembered(self) -> tuple[Keys, Weights]:
+        """Cells that are remembered, and how often each came."""
+        return self.memory.cells(self.now)
+
+    @property
+    def in_use(self) -> Keys:
+        """The cells that a fitted view shows: what is remembered, else what is lit."""
+        known, _ = self.remembered
+        return known if len(known) else self.lit[0]
+
+    def tints(self, count: int) -> dict[int, int]:
+        """The tint of each district, of *count*: models in order of appearance, round and round."""
+        models: dict[str | None, int] = {}
+        return {
+            district.index: models.setdefault(district.model, len(models)) % count
+            for district in self.districts
+        }
+
+    def words_of(self, session: str) -> dict[int, Thought]:
+        """The tokens of a session's first choice, by position in the text."""
+        return {
+            thought.token.sequence_position: thought
+            for (name, choice), thoughts in self.streams.items()
+            if name == session and choice in (None, 0)
+            for thought in thoughts
+        }
+
+
+def moment(scene: Scene, places: Places, now: float) -> Moment:
+    """Copy what a picture of *scene* may need: a millisecond or two for 100,000 cells."""
+    return Moment(
+        now,
+        scene.activation.copy(),
+        scene.memory.copy(),
+        list(scene.thoughts.newest),
+        scene.thoughts.streams(),
+        [
+            replace(each, rows=deque(each.rows), past=deque(each.past))
+            for each in scene.insides.all()
+        ],
+        dict(scene.sessions),
+        places.districts,
+    )
