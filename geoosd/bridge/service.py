@@ -11,6 +11,7 @@ import trio
 
 from geoosd.bridge.adapters.asking import Asker
 from geoosd.bridge.adapters.browsers import Browsers
+from geoosd.bridge.adapters.canary import Canaries
 from geoosd.bridge.adapters.directory import Directory
 from geoosd.bridge.adapters.ingest import Ingest
 from geoosd.bridge.adapters.metrics import CLIENT_GONE, CacheNumbers, Metrics
@@ -89,6 +90,7 @@ class Bridge:
             now=runtime.now,
             on_delivered=self._metrics.delivered,
         )
+        self._canaries = Canaries(self._ingest, runtime.now)
         self._recorder = Recorder(runtime)
         self._ending: dict[str, Exchange] = {}
         self._replays = Replays(
@@ -148,6 +150,7 @@ class Bridge:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._directory.run)
             nursery.start_soon(self._ingest.run)
+            nursery.start_soon(self._canaries.run)
             nursery.start_soon(self._recorder.run)
             nursery.start_soon(self._replays.run)
             await nursery.start(self._tokenizing.run)

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from geoosd.broadcaster.adapters.api import Api, Own
+from geoosd.broadcaster.adapters.canary import CanaryViewer
 from geoosd.broadcaster.adapters.fanout import Fanout
 from geoosd.broadcaster.adapters.feed import Feed
 from geoosd.broadcaster.adapters.http import Admission, Router
@@ -81,6 +82,12 @@ class Broadcaster:
             log=runtime.log,
             on_bug=runtime.budget.spend,
         )
+        self.canary = CanaryViewer(
+            self.viewers,
+            is_open=lambda: self.feed.link.connected and self.feed.filled.is_set(),
+            now=runtime.now,
+            registry=runtime.registry,
+        )
         self._nursery: trio.Nursery | None = None
         self._api: Api | None = None
         runtime.registry.register(_Insight(self))
@@ -98,6 +105,7 @@ class Broadcaster:
             registry=runtime.registry,
         ).observe
         runtime.health.add_probe("feed", self._feed_health)
+        runtime.health.add_probe("canary", self.canary.probe)
         runtime.health.add_probe("viewers", self._viewers_health)
         runtime.varlink.add_interface(varlink.interface(_INTERFACE))
         runtime.varlink.add(f"{_INTERFACE}.ListViewers", self._list_viewers)
@@ -114,6 +122,7 @@ class Broadcaster:
             self._serve_api(Api(self._runtime.paths, page, self._own(), self.mjpeg, nursery))
             await nursery.start(self.fanout.run)
             nursery.start_soon(self.feed.run)
+            nursery.start_soon(self.canary.run)
             with trio.move_on_after(FILL_SECONDS):
                 await self.feed.filled.wait()
             accepting = trio.CancelScope()

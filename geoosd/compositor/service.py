@@ -47,6 +47,7 @@ from geoosd.runtime.watchdog import ask_unix
 from geoosd.wire import framing, messages, pictures
 from geoosd.wire import varlink as wire
 from geoosd.wire.messages import (
+    Canary,
     FeedRequest,
     Message,
     ProducerHello,
@@ -128,6 +129,7 @@ class Compositor:
             registry=runtime.registry,
         )
         self._keeper: Keeper | None = None
+        self._canary: float | None = None
         self._register()
 
     def _register(self) -> None:
@@ -227,6 +229,10 @@ class Compositor:
         good: list[Message] = []
         for message in batch:
             payload = message.payload
+            if type(payload) is Canary:
+                payload.hops["compositor"] = self._canary = self._runtime.now()
+                good.append(message)
+                continue
             if type(payload) is TokenVisualizationUpdate:
                 try:
                     self._places.place(payload)
@@ -248,7 +254,7 @@ class Compositor:
         for kind, count in counts.items():
             self._taken.labels(kind.__name__).inc(count)
         self._tokens.add(counts.get(TokenVisualizationUpdate, 0), now)
-        self._messages.add(len(good), now)
+        self._messages.add(sum(counts.values()), now)
         if counts.get(TokenVisualizationUpdate):
             self._frames.changed()
         return refused

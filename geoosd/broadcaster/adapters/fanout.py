@@ -56,12 +56,13 @@ class Fanout:
         self._published: dict[Tick, float] = dict.fromkeys(self._wake, 0.0)
 
     def __len__(self) -> int:
-        return len(self._streams)
+        """How many watch; the viewer that is kept for canaries is nobody."""
+        return len(self.hub.viewers)
 
     @property
     def streams(self) -> list[FanoutStream]:
-        """All viewers' streams."""
-        return list(self._streams.values())
+        """The streams of all who watch."""
+        return [self._streams[viewer] for viewer in self.hub.viewers]
 
     def stream_of(self, viewer: Viewer) -> FanoutStream | None:
         """The stream of *viewer*, while it is connected."""

@@ -29,6 +29,7 @@ from geoosd.wire.framing import (
 )
 from geoosd.wire.messages import (
     After,
+    Canary,
     Demand,
     Error,
     FeedRequest,
@@ -74,6 +75,8 @@ class Feed:
         self.messages = 0
         self.refused = 0
         self.pictures = 0
+        self.canaries = 0
+        self.canary: float | None = None
         self.rate = RateMeter()
         self._fanout = fanout
         self._hub: Hub = fanout.hub
@@ -159,12 +162,12 @@ class Feed:
             if self._demand.frames:
                 await self._send(self._demand)
             while chunk := await stream.receive_some(_RECEIVE_BYTES):
-                before, pictures_before = self.messages, self.pictures
+                before, others_before = self.messages, self.pictures + self.canaries
                 for frame in decoder.receive(chunk):
                     self._take(frame)
                 if self.messages != before:
                     self.rate.add(self.messages - before, trio.current_time())
-                if (self.messages, self.pictures) != (before, pictures_before):
+                if (self.messages, self.pictures + self.canaries) != (before, others_before):
                     self._fanout.published()
         finally:
             self._stream = None
@@ -200,12 +203,21 @@ class Feed:
             case Error():
                 self._log.warning("the compositor refused", error=payload.message)
                 self._stop_waiting()
-            case _ if message.seq is not None or isinstance(payload, Gap | messages.Canary):
+            case Canary():
+                self._pass_on(payload, message)
+            case _ if message.seq is not None or isinstance(payload, Gap):
                 self.messages += self._hub.publish(message, data)
             case _:
                 self.refused += 1
         if self._greeted and self._hub.seq >= self._fill_through:
             self.filled.set()
+
+    def _pass_on(self, canary: Canary, message: Message) -> None:
+        """Write the time on a canary; those of before our time came to nobody."""
+        if self.filled.is_set():
+            canary.hops["broadcaster"] = self.canary = self._now()
+            self._hub.publish(message, messages.encode(canary, message.timestamp))
+            self.canaries += 1
 
     def _take_hello(self, hello: Hello) -> None:
         self._greeted = True

@@ -36,6 +36,8 @@ CLOSE_SECONDS = 2.0
 def tune(sock: socket.socket) -> None:
     """Options of a viewer's socket: no Nagle, little stale data, a dead peer found by keepalive."""
     sock.setblocking(False)
+    if sock.family == socket.AF_UNIX:
+        return  # the canary's
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -91,6 +91,11 @@ class Viewers:
                 self._places -= 1
                 self.census.leave(upgrade.client)
 
+    async def serve_canary(self, upgrade: Upgrade) -> None:
+        """Serve the viewer that is kept for canaries: it takes nobody's place."""
+        wanted = subscription.parse_query(upgrade.query, self.default_tick)
+        await self._seat(upgrade, wanted, reserved=True)
+
     async def _turn_away(self, upgrade: Upgrade, code: int, reason: str) -> None:
         """Shake hands and close in one breath: nothing is kept for who is not let in."""
         self.refused += 1
@@ -104,10 +109,10 @@ class Viewers:
             while await sock.recv(_RECEIVE_BYTES):
                 pass
 
-    async def _seat(self, upgrade: Upgrade, wanted: Request) -> None:
-        viewer = Viewer(
-            f"v{next(self._ids)}", upgrade.address, self.fanout.now(), wanted.subscription
-        )
+    async def _seat(self, upgrade: Upgrade, wanted: Request, *, reserved: bool = False) -> None:
+        id_ = "canary" if reserved else f"v{next(self._ids)}"
+        viewer = Viewer(id_, upgrade.address, self.fanout.now(), wanted.subscription)
+        viewer.reserved = reserved
         async with trio.open_nursery() as nursery:
             stream = FanoutStream(upgrade.sock, viewer, self.fanout, nursery, upgrade.head)
             try:
@@ -146,6 +151,8 @@ class Viewers:
     async def let_in(self, stream: FanoutStream, resume: After | None = None) -> None:
         """Give a viewer its Hello and what it needs to start from."""
         hub, viewer = self.fanout.hub, stream.viewer
+        if viewer.reserved:
+            resume = After(hub.epoch, hub.seq)  # it needs no scene to start from
         scene = None if hub.can_resume(viewer, resume) else await self._snapshots()
         if viewer.lane is None and not stream.closed:
             hub.welcome(viewer, resume, scene, self.fanout.now())

@@ -87,6 +87,7 @@ class Hub:
         self.ring = self._new_ring(0)
         self.groups: dict[Filter, Group] = {}
         self.viewers: dict[Viewer, None] = {}
+        self._reserved: dict[Viewer, None] = {}
         self.dropped = 0
         self.gaps = 0
         self.stalled = 0
@@ -103,7 +104,7 @@ class Hub:
         What a viewer still had to get of the old epoch is announced as a Gap. Returns those who
         wait for :meth:`welcome`.
         """
-        waiting = [viewer for viewer in self.viewers if viewer.lane is not None]
+        waiting = [each for each in (*self.viewers, *self._reserved) if each.lane is not None]
         for viewer in waiting:
             assert viewer.lane is not None
             self._step_out(viewer)
@@ -163,12 +164,13 @@ class Hub:
 
     def admit(self, viewer: Viewer) -> None:
         """Count *viewer*; it gets nothing but control bytes until it is welcomed."""
-        self.viewers[viewer] = None
+        (self._reserved if viewer.reserved else self.viewers)[viewer] = None
 
     def leave(self, viewer: Viewer) -> None:
         """Forget *viewer*: its connection is gone."""
         self._detach(viewer)
         self.viewers.pop(viewer, None)
+        self._reserved.pop(viewer, None)
 
     def can_resume(self, viewer: Viewer, resume: After | None) -> bool:
         """Whether everything after *resume* is still here for this viewer's filter."""

@@ -29,7 +29,7 @@ class Viewer:
     step with its lane it stands where the lane does (:attr:`position`). ``after`` is the seq of the
     last message it was given. ``owed`` is the position up to which it was promised everything when
     it resumed: that backlog is no lag. ``seen`` is the number of its last picture, ``rate`` the
-    messages a second between the last two marks.
+    messages a second between the last two marks. ``reserved``: kept for canaries.
     """
 
     __slots__ = (
@@ -49,6 +49,7 @@ class Viewer:
         "marked_sent",
         "owed",
         "rate",
+        "reserved",
         "rest",
         "seen",
         "sent_before",
@@ -62,6 +63,7 @@ class Viewer:
         self.address = address
         self.since = since
         self.subscription = subscription
+        self.reserved = False
         self.lane: Lane[Viewer] | None = None
         self.cursor = 0
         self.after = 0
