@@ -35,9 +35,9 @@ def answer(label, words=(), upstream=None, role="answer", **ended):
 def drawn(columns, console, *answers):
     for each in answers:
         columns.token(each, "answer", "")
+    columns._live.stop()  # else a print shows its picture too, once a twelfth of a second is over
     with console.capture() as captured:
         console.print(columns.picture())
-    columns._live.stop()
     return captured.get().splitlines()
 
 
