@@ -90,7 +90,7 @@ class RawBroadcaster(Struct, forbid_unknown_fields=True):
     tick: Literal[0, 16, 33, 100] = 16
     origins: list[str] = field(default_factory=list[str])
     token_key: str = ""
-    workers: Natural = 1
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 class RawControl(Struct, forbid_unknown_fields=True):
@@ -136,7 +136,6 @@ class RawConfig(Struct, forbid_unknown_fields=True):
 
 NOT_YET = (
     "compositor.adapter",
-    "broadcaster.workers",
     "control.alerts",
     "control.webhook",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from geoosd.broadcaster.adapters.api import Api, Own
+from geoosd.broadcaster.adapters.api import Api
 from geoosd.broadcaster.adapters.canary import CanaryViewer
 from geoosd.broadcaster.adapters.fanout import Fanout
 from geoosd.broadcaster.adapters.feed import Feed
@@ -21,14 +22,14 @@ from geoosd.broadcaster.adapters.mjpeg import Mjpeg
 from geoosd.broadcaster.adapters.port import Port
 from geoosd.broadcaster.adapters.static import load_page
 from geoosd.broadcaster.adapters.websocket import Viewers
+from geoosd.broadcaster.adapters.workers import PORT, Workers, check_reload
 from geoosd.broadcaster.core.hub import Hub, Limits
 from geoosd.config import Address, Config
 from geoosd.errors import ConfigError, VarlinkError
-from geoosd.runtime import metrics
 from geoosd.runtime.health import Finding
-from geoosd.runtime.service import Report, Runtime, ServiceSpec
+from geoosd.runtime.service import Report, Runtime, Service, ServiceSpec
 from geoosd.runtime.varlink import IncomingCall
-from geoosd.runtime.watchdog import ask_http
+from geoosd.runtime.watchdog import ask_handler, ask_http
 from geoosd.wire import reports, varlink
 from geoosd.wire.access import Doorkeeper
 from geoosd.wire.messages import Hello
@@ -51,6 +52,8 @@ class Broadcaster:
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.config.broadcaster
         self._runtime = runtime
+        self._shares_port = runtime.is_handed(PORT)
+        max_viewers, max_per_address = self._places(runtime.config)
         self._addresses: list[str] = []
         self.hub = Hub(Limits(max_lag=settings.max_lag))
         self.fanout = Fanout(
@@ -69,16 +72,16 @@ class Broadcaster:
         self.viewers = Viewers(
             self.fanout,
             self.feed.snapshot,
-            max_viewers=settings.max_viewers,
-            max_per_address=settings.max_per_address,
+            max_viewers=max_viewers,
+            max_per_address=max_per_address,
             default_tick=settings.tick,
         )
         self._guard = _guard(runtime.config, runtime.now)
         self.port = Port(
             Router([], self._door(runtime.config), self._guard),
             self.viewers.serve,
-            max_connections=settings.max_viewers + _HTTP_CONNECTIONS,
-            max_per_address=settings.max_per_address,
+            max_connections=max_viewers + _HTTP_CONNECTIONS,
+            max_per_address=max_per_address,
             log=runtime.log,
             on_bug=runtime.budget.spend,
         )
@@ -115,11 +118,11 @@ class Broadcaster:
         """Fill the ring, then serve until draining."""
         address = self._runtime.config.broadcaster_listen
         page = await trio.to_thread.run_sync(load_page)
-        listeners = await self._runtime.listen_tcp(address, "broadcaster.listen")
+        listeners = await self._runtime.listen_tcp(address, "broadcaster.listen", PORT)
         self._addresses = [_url(listener) for listener in listeners]
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._serve_api(Api(self._runtime.paths, page, self._own(), self.mjpeg, nursery))
+            self._serve_api(Api(self._runtime.paths, page, self.mjpeg, nursery))
             await nursery.start(self.fanout.run)
             nursery.start_soon(self.feed.run)
             nursery.start_soon(self.canary.run)
@@ -137,7 +140,11 @@ class Broadcaster:
 
     async def _prove(self, listener: trio.SocketListener) -> None:
         """What the watchdog tries: the port answers. A full house is no reason to end it."""
-        if self.port.connections < self.port.max_connections:
+        if self.port.connections >= self.port.max_connections:
+            return
+        if self._shares_port:
+            await ask_handler(self.port.serve, "/favicon.svg")
+        else:
             await ask_http(listener, "/favicon.svg")
 
     @staticmethod
@@ -160,9 +167,11 @@ class Broadcaster:
         self._api = api
         self.port.router = Router(api.routes(), self._door(self._runtime.config), self._guard)
 
-    def _own(self) -> Own:
-        runtime = self._runtime
-        return Own(runtime.health.report, partial(metrics.exposition, runtime.registry))
+    def _places(self, config: Config) -> tuple[int, int]:
+        """``max_viewers`` and ``max_per_address``; of several workers each has its share."""
+        settings = config.broadcaster
+        sharing = settings.workers if self._shares_port else 1
+        return ceil(settings.max_viewers / sharing), ceil(settings.max_per_address / sharing)
 
     @staticmethod
     def _door(config: Config) -> Doorkeeper:
@@ -187,19 +196,17 @@ class Broadcaster:
 
     async def reload(self, config: Config) -> None:
         """Limits and origins take effect at once; another address needs a restart."""
-        if config.broadcaster_listen != self._runtime.config.broadcaster_listen:
-            raise ConfigError(
-                "cannot change broadcaster.listen while running: restart the broadcaster"
-            )
+        check_reload(self._runtime.config, config)
         self._guard = _guard(config, self._runtime.now)
         self.port.router.guard = self._guard
         settings = config.broadcaster
         self.hub.limits = self.hub.limits._replace(max_lag=settings.max_lag)
         self.fanout.max_stall_seconds = settings.max_stall_seconds
-        self.viewers.max_viewers = settings.max_viewers
+        max_viewers, max_per_address = self._places(config)
+        self.viewers.max_viewers = max_viewers
         self.viewers.default_tick = settings.tick
-        self.viewers.census.limit = self.port.census.limit = settings.max_per_address
-        self.port.max_connections = settings.max_viewers + _HTTP_CONNECTIONS
+        self.viewers.census.limit = self.port.census.limit = max_per_address
+        self.port.max_connections = max_viewers + _HTTP_CONNECTIONS
         self.port.router.door = self._door(config)
 
     # -- what it says of itself --------------------------------------------------------------------
@@ -331,8 +338,15 @@ def _url(listener: trio.SocketListener) -> str:
     return f"http://{Address(host, port)}/"
 
 
+def create(runtime: Runtime) -> Service:
+    """The broadcaster; or who keeps several, each of which is handed its sockets."""
+    if runtime.config.broadcaster.workers > 1 and not runtime.is_handed(PORT):
+        return Workers(runtime)
+    return Broadcaster(runtime)
+
+
 SPEC = ServiceSpec(
     name="broadcaster",
     summary="Serve WebSocket, page and pictures on one port, to any number of viewers.",
-    create=Broadcaster,
+    create=create,
 )

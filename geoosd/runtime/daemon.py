@@ -46,7 +46,9 @@ class DaemonInterface:
         server.add(f"{_INTERFACE}.SetLogLevel", self._set_log_level, "admin")
 
     async def _get_status(self, _call: IncomingCall) -> Mapping[str, Any]:
-        runtime, report = self._runtime, self._service.report()
+        runtime = self._runtime
+        await runtime.refresh()
+        report = self._service.report()
         status = reports.DaemonStatus(
             name=runtime.name,
             state=runtime.state,
@@ -54,7 +56,7 @@ class DaemonInterface:
             pid=os.getpid(),
             version=__version__,
             since=runtime.since,
-            memory_bytes=metrics.resident_bytes(),
+            memory_bytes=metrics.resident_bytes() + report.memory_bytes,
             addresses=report.addresses,
             rates=report.rates,
             queues=report.queues,
@@ -65,10 +67,12 @@ class DaemonInterface:
         return {"status": msgspec.to_builtins(status)}
 
     async def _get_health(self, _call: IncomingCall) -> Mapping[str, Any]:
+        await self._runtime.refresh()
         health: dict[str, Any] = msgspec.to_builtins(self._runtime.health.report())
         return health
 
     async def _get_metrics(self, _call: IncomingCall) -> Mapping[str, Any]:
+        await self._runtime.refresh()
         return {"text": metrics.exposition(self._runtime.registry)}
 
     async def _get_logs(self, call: IncomingCall) -> Mapping[str, Any] | None:
@@ -125,4 +129,5 @@ class DaemonInterface:
             level: reports.Level
 
         level = call.convert(Parameters).level
+        await self._runtime.pass_on_level(level)
         return {"previous": self._runtime.logs.set_level(level)}

@@ -46,6 +46,8 @@ class Report:
     links: list[reports.Link] = field(default_factory=list)
     requests: list[reports.Request] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
+    memory_bytes: int = 0
+    """Of processes that this one keeps, beside its own."""
 
 
 class Service(Protocol):
@@ -83,7 +85,11 @@ class ServiceSpec:
 
 
 class Runtime:
-    """What the runtime gives a service."""
+    """What the runtime gives a service.
+
+    A service that keeps others behind it sets ``refresh``, which brings up to date what it says of
+    itself before it is asked, and ``pass_on_level``, which is told a new log level.
+    """
 
     def __init__(
         self,
@@ -113,6 +119,8 @@ class Runtime:
         self.since = time.time()
         self.status_text = "starting"
         self.reload: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        self.refresh: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        self.pass_on_level: Callable[[reports.Level], Awaitable[None]] = _keep_to_itself
         self._activated = dict(activated or {})
         self._bound: list[Path] = []
 
@@ -160,9 +168,21 @@ class Runtime:
         sock.setblocking(False)
         return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
 
-    async def listen_tcp(self, address: Address, key: str) -> list[trio.SocketListener]:
-        """Listen on a TCP address whose configuration key is *key*."""
-        return await sockets.bind_tcp(address, key)
+    def is_handed(self, fd_name: str) -> bool:
+        """Whether sockets were handed over as *fd_name*, or as *fd_name*-0, -1 and so on."""
+        return any(name.partition("-")[0] == fd_name for name in self._activated)
+
+    async def listen_tcp(
+        self, address: Address, key: str, fd_name: str = "port"
+    ) -> list[trio.SocketListener]:
+        """The sockets handed over as *fd_name*, as in :meth:`is_handed`; else listen on *address*,
+        whose configuration key is *key*.
+        """
+        names = [name for name in self._activated if name.partition("-")[0] == fd_name]
+        if not names:
+            return await sockets.bind_tcp(address, key)
+        handed = [sock for name in names for sock in self._activated.pop(name)]
+        return [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in handed]
 
     def set_status(self, text: str) -> None:
         """The one line of state that ``systemctl status`` and ``geoosctl status`` show."""
@@ -176,6 +196,10 @@ class Runtime:
         for sock in (each for handed in self._activated.values() for each in handed):
             sock.close()
         self.notifier.close()
+
+
+async def _keep_to_itself(_level: reports.Level) -> None:
+    """What a service does that keeps no others."""
 
 
 async def serve(

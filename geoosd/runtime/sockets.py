@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -20,6 +21,9 @@ from geoosd.errors import StartError
 
 _FIRST_FD = 3
 _BACKLOG = 128
+_TCP_BACKLOG = 4096
+_LEAVING_SECONDS = 3.0
+_LEAVING_POLL = 0.05
 _TCP_LISTEN_STATE = "0A"
 
 
@@ -92,16 +96,72 @@ async def bind_tcp(address: Address, key: str) -> list[trio.SocketListener]:
     try:
         return await trio.open_tcp_listeners(address.port, host=address.host)
     except OSError as error:
-        codes = {error.errno, *(getattr(each, "errno", None) for each in _parts(error))}
-        if errno.EADDRINUSE in codes:
-            holder = port_holder(address.port)
-            who = f" by {holder}" if holder else ""
-            raise StartError(
-                f"cannot listen on {address}: the port is taken{who}; stop that, or choose another "
-                f"port: {key} in geoos.toml, or --set {key}={address.host}:PORT"
-            ) from None
-        reason = error.strerror or str(error)
-        raise StartError(f"cannot listen on {address} ({key}): {reason}") from None
+        raise _cannot_listen(address, key, error) from None
+
+
+async def bind_shared(address: Address, key: str, count: int) -> list[list[socket.socket]]:
+    """Sockets that listen on *address* for each of *count* processes: the kernel spreads the
+    connections (socket(7), SO_REUSEPORT).
+
+    The port is first taken as if it were for one: two strangers never share it without a word. A
+    predecessor's processes that are just leaving are given a while. Raises as :func:`bind_tcp`.
+    """
+    deadline = trio.current_time() + _LEAVING_SECONDS
+    while True:
+        try:
+            return await _bind_groups(address, count)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or trio.current_time() > deadline:
+                raise _cannot_listen(address, key, error) from None
+        await trio.sleep(_LEAVING_POLL)
+
+
+async def _bind_groups(address: Address, count: int) -> list[list[socket.socket]]:
+    groups: list[list[socket.socket]] = [[] for _ in range(count)]
+    found = await trio.socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    with contextlib.ExitStack() as undo:
+        for family, _type, _protocol, _name, where in found:
+            first = undo.enter_context(_listening(family, where, alone=True))
+            groups[0].append(first)
+            # Only what listens already may be joined, and by our own user alone.
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            for group in groups[1:]:
+                sock = _listening(family, first.getsockname(), alone=False)
+                group.append(undo.enter_context(sock))
+        undo.pop_all()
+    return groups
+
+
+def _listening(family: int, where: Any, *, alone: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not alone:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+        sock.listen(_TCP_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def _cannot_listen(address: Address, key: str, error: OSError) -> StartError:
+    codes = {error.errno, *(getattr(each, "errno", None) for each in _parts(error))}
+    if errno.EADDRINUSE in codes:
+        holder = port_holder(address.port)
+        who = f" by {holder}" if holder else ""
+        return StartError(
+            f"cannot listen on {address}: the port is taken{who}; stop that, or choose another "
+            f"port: {key} in geoos.toml, or --set {key}={address.host}:PORT"
+        )
+    reason = error.strerror or str(error)
+    return StartError(f"cannot listen on {address} ({key}): {reason}")
 
 
 def _parts(error: BaseException) -> tuple[BaseException, ...]:

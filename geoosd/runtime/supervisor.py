@@ -41,6 +41,8 @@ class ChildSpec:
     notify_path: Path
     sockets: Mapping[str, socket.socket] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
+    inherit_output: bool = False
+    """Write where we write, instead of to *on_line*."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ class Child:
         return subprocess.Popen(
             [*shim, *sockets, "--", *self.spec.argv],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=None if self.spec.inherit_output else subprocess.PIPE,
+            stderr=None if self.spec.inherit_output else subprocess.STDOUT,
             pass_fds=[sock.fileno() for sock in self.spec.sockets.values()],
             start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
             env={
@@ -153,9 +155,11 @@ class Child:
         self, process: subprocess.Popen[bytes], *, task_status: trio.TaskStatus[trio.Event]
     ) -> None:
         """Pass lines on; hands out an event that is set at the end of the output."""
-        assert process.stdout is not None
         ended = trio.Event()
         task_status.started(ended)
+        if process.stdout is None:
+            ended.set()
+            return
         async with trio.lowlevel.FdStream(os.dup(process.stdout.fileno())) as stream:
             process.stdout.close()
             rest = b""

@@ -63,6 +63,29 @@ async def ask_http(listener: trio.SocketListener, target: str) -> None:
     await _ask(await trio.open_tcp_stream(host, port), request.encode())
 
 
+async def ask_handler(serve: Callable[[trio.SocketStream], Awaitable[None]], target: str) -> None:
+    """A proof for who shares a port: GET *target* from *serve*, which is given a connection of its
+    own; one to the port might reach another process.
+    """
+    failure: Exception | None = None
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, trio.open_nursery() as nursery:
+        nursery.start_soon(_serve_next, listener, serve)
+        try:
+            await ask_http(listener, target)
+        except (OSError, trio.BrokenResourceError) as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _serve_next(
+    listener: trio.SocketListener, serve: Callable[[trio.SocketStream], Awaitable[None]]
+) -> None:
+    await serve(await listener.accept())
+
+
 async def _ask(stream: trio.SocketStream, request: bytes) -> None:
     async with stream:
         await stream.send_all(request)

@@ -272,7 +272,6 @@ def test_a_path_too_long_for_a_socket_is_named_with_its_remedy():
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("broadcaster.workers=2", "broadcaster.workers"),
         ("compositor.adapter=x", "compositor.adapter"),
         ("control.webhook='http://x'", "control.webhook"),
     ],

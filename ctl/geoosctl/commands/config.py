@@ -68,7 +68,7 @@ ABOUT: Final[dict[str, str]] = {
         "Key of tokens: name of a systemd credential, or a file. With it every call needs a\n"
         "token; off loopback it must be given. Make one: geoosctl token key FILE"
     ),
-    "broadcaster.workers": "Processes that share the port.",
+    "broadcaster.workers": "Processes that share the port, each with its share of the viewers.",
     "control": "control: status, health and logs of all daemons.",
     "control.structure_root": "Source tree whose structure score is shown; empty: none.",
     "control.structure_interval": "Seconds between two looks at that tree.",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
@@ -20,7 +19,6 @@ from geoosd.broadcaster.core.pictures import MEDIA_TYPE
 from geoosd.config import Paths
 from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
-from geoosd.wire import reports
 from geoosd.wire.varlink import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
 
 ASK_SECONDS = 5.0
@@ -65,14 +63,6 @@ class StreamRequest(msgspec.Struct, forbid_unknown_fields=True):
     fps: Annotated[float, Meta(ge=0.1, le=60)] = 30.0
 
 
-@dataclass(frozen=True)
-class Own:
-    """What the broadcaster can say without the others."""
-
-    health: Callable[[], reports.DaemonHealth]
-    metrics: Callable[[], str]
-
-
 class Api:
     """The handlers. Prompts run on in *nursery* after they were answered."""
 
@@ -80,13 +70,11 @@ class Api:
         self,
         paths: Paths,
         page: Mapping[str, File],
-        own: Own,
         mjpeg: Mjpeg,
         nursery: trio.Nursery,
     ) -> None:
         self._paths = paths
         self._page = page
-        self._own = own
         self._mjpeg = mjpeg
         self._nursery = nursery
         self.prompts = 0
@@ -122,16 +110,16 @@ class Api:
     async def _healthz(self, _request: Request) -> Response:
         """200 while healthy or warning; of this daemon alone when control does not answer."""
         try:
-            health = await self._control("GetHealth")
-        except VarlinkError:
-            health = msgspec.to_builtins(self._own.health())
+            health = await self._all_or_own("GetHealth")
+        except VarlinkError as error:
+            return _refusal(error)
         return as_json(health, 200 if health["status"] in ("healthy", "warning") else 503)
 
     async def _metrics(self, _request: Request) -> Response:
         try:
-            text = str((await self._control("GetMetrics"))["text"])
-        except VarlinkError:
-            text = self._own.metrics()
+            text = str((await self._all_or_own("GetMetrics"))["text"])
+        except VarlinkError as error:
+            return _refusal(error)
         return Response(200, text.encode(), _PROMETHEUS, (_NO_STORE,))
 
     async def _status(self, _request: Request) -> Response:
@@ -223,6 +211,16 @@ class Api:
     async def _control(self, method: str) -> dict[str, Any]:
         path = self._paths.varlink("control")
         return await varlink.call(path, f"io.geoos.Control.{method}", timeout=ASK_SECONDS)
+
+    async def _all_or_own(self, method: str) -> dict[str, Any]:
+        """What control says of all daemons; without it what this one says of itself, on the socket
+        where everybody asks: whoever answers there speaks for all workers.
+        """
+        try:
+            return await self._control(method)
+        except VarlinkError:
+            path = self._paths.varlink("broadcaster")
+            return await varlink.call(path, f"io.geoos.Daemon.{method}", timeout=ASK_SECONDS)
 
     async def _compositor(
         self, method: str, parameters: Mapping[str, Any] | None = None

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,49 @@ def test_a_free_port_has_no_holder():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert sockets.port_holder(port) is None
+
+
+async def test_several_processes_share_a_port_and_nobody_else():
+    groups = await sockets.bind_shared(Address("127.0.0.1", 0), "broadcaster.listen", 3)
+    with ExitStack() as opened:
+        found = [opened.enter_context(sock) for group in groups for sock in group]
+        [where] = {sock.getsockname() for sock in found}
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(where)
+        for _ in range(60):
+            opened.enter_context(socket.create_connection(where))
+        accepted = [0, 0, 0]
+        for number, sock in enumerate(found):
+            with suppress(BlockingIOError):
+                while True:
+                    opened.enter_context(sock.accept()[0])
+                    accepted[number] += 1
+        assert sum(accepted) == 60
+        assert all(accepted), "the kernel gives each of them some"
+
+
+async def test_a_shared_port_that_is_taken_is_waited_for_and_then_said(mock_clock):
+    mock_clock.autojump_threshold = 0
+    taken = socket.create_server(("127.0.0.1", 0))
+    address = Address("127.0.0.1", taken.getsockname()[1])
+    with taken, pytest.raises(StartError, match="the port is taken by"):
+        await sockets.bind_shared(address, "broadcaster.listen", 2)
+    # One that has several owners already is as good as taken: nobody joins by accident.
+    groups = await sockets.bind_shared(Address("127.0.0.1", 0), "x", 2)
+    with ExitStack() as opened:
+        [where, _] = [opened.enter_context(sock).getsockname() for [sock] in groups]
+        with pytest.raises(StartError, match="the port is taken by"):
+            await sockets.bind_shared(Address(*where), "broadcaster.listen", 2)
+    groups = await sockets.bind_shared(Address(*where), "x", 2)  # free again: taken at once
+    for [sock] in groups:
+        sock.close()
+
+
+async def test_localhost_has_two_addresses():
+    groups = await sockets.bind_shared(Address("localhost", 0), "x", 2)
+    families = [{sock.family for sock in group} for group in groups]
+    for sock in (each for group in groups for each in group):
+        sock.close()
+    assert families[0] == families[1]
+    with pytest.raises(StartError, match=r"cannot listen on 203.0.113.1:0 \(x\): "):
+        await sockets.bind_shared(Address("203.0.113.1", 0), "x", 2)

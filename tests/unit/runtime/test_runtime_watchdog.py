@@ -5,7 +5,7 @@ import structlog
 import trio
 
 from geoosd.runtime.sockets import bind_unix
-from geoosd.runtime.watchdog import ErrorBudget, ask_http, ask_unix, feed_watchdog
+from geoosd.runtime.watchdog import ErrorBudget, ask_handler, ask_http, ask_unix, feed_watchdog
 
 LOG = structlog.get_logger()
 
@@ -86,6 +86,21 @@ async def test_proofs_ask_and_want_an_answer(tmp_path, nursery):
         await ask_unix(tmp_path / "a.sock", b"silence")
     with pytest.raises(FileNotFoundError):
         await ask_unix(tmp_path / "b.sock", b"well?")
+
+
+async def test_a_handler_proves_itself_without_its_port():
+    served = []
+
+    async def serve(stream):
+        async with stream:
+            served.append(await stream.receive_some())
+            if b"/favicon" in served[-1]:
+                await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    await ask_handler(serve, "/favicon.svg")
+    assert served[0].startswith(b"GET /favicon.svg HTTP/1.1\r\nHost: 127.0.0.1:")
+    with pytest.raises(OSError, match="without an answer"):
+        await ask_handler(serve, "/silence")
 
 
 async def test_many_bugs_in_a_short_while_exhaust_the_budget(mock_clock):

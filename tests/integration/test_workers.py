@@ -1,0 +1,140 @@
+"""``[broadcaster] workers = 2``: processes that share the port, and are one to the outside."""
+
+import os
+import re
+import signal
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from .crowd import Load, crowd
+from .stack import BIN, Stack, payloads, until
+
+pytestmark = pytest.mark.slow
+WORKERS = 2
+VIEWERS = 60
+RESTARTS = "broadcast_worker_restarts_total"
+
+
+@pytest.fixture
+def shared_port(tmp_path):
+    """A running geoos without models, whose broadcaster has two workers."""
+    stack = Stack(tmp_path, engine=False)
+    text = stack.config.read_text()
+    stack.config.write_text(text.replace("[broadcaster]", f"[broadcaster]\nworkers = {WORKERS}"))
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.kill()
+
+
+def workers_of(stack):
+    """The pids of the workers."""
+    parent = stack.pids()["broadcaster"]
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return sorted(map(int, children))
+
+
+def status_of(stack):
+    return stack.status()["broadcaster"]["status"]
+
+
+def metric(stack, name):
+    text = httpx.get(f"{stack.page}metrics").text
+    found = re.findall(rf"^{name}{{([^}}]*)}} (\S+)$", text, re.MULTILINE)
+    return {labels: float(value) for labels, value in found}
+
+
+def all_connected(stack, count):
+    until(lambda: status_of(stack)["details"]["viewers"] == str(count), 10, f"{count} viewers")
+
+
+def test_workers_are_one_to_the_outside(shared_port):
+    stack = shared_port
+    assert len(workers_of(stack)) == WORKERS
+    with ExitStack() as viewers:
+        watching = [viewers.enter_context(stack.viewer()) for _ in range(12)]
+        all_connected(stack, 12)
+        listed = stack.json("viewers")["viewers"]
+        assert len({each["id"] for each in listed}) == 12
+        # That all twelve came to one of them has a chance of one in two thousand; more come then.
+        while {each["id"][0] for each in listed} != {"1", "2"}:
+            watching.append(viewers.enter_context(stack.viewer()))
+            all_connected(stack, len(watching))
+            listed = stack.json("viewers")["viewers"]
+        status = status_of(stack)
+        assert status["status"] == f"{len(watching)} viewers, 2 of 2 workers"
+        assert [link["name"] for link in status["links"]] == ["feed 1", "feed 2"]
+        with Load(stack.directory / "run" / "ingest.sock", rate=100) as load:
+            until(lambda: load.sent >= 20, 10)
+            load.stop()
+            texts = set()
+            for viewer in watching:
+                viewer.read("TokenVisualizationUpdate", count=load.sent)
+                tokens = payloads(viewer.messages, "TokenVisualizationUpdate")
+                texts.add("".join(token["current_token"] for token in tokens))
+            assert texts == {"".join(f" {n}" for n in range(load.sent))}
+            sums = metric(stack, "broadcast_messages_total")
+            assert list(sums.values()) == [load.sent]
+        assert list(metric(stack, "broadcast_clients_active").values()) == [len(watching)]
+        assert len(metric(stack, "broadcast_worker_resident_bytes")) == WORKERS
+        for each in listed[:2]:
+            assert stack.ctl("viewers", "disconnect", each["id"]).returncode == 0
+        all_connected(stack, len(watching) - 2)
+        refused = stack.ctl("viewers", "disconnect", "7-v1")
+        assert refused.stderr == "geoosctl: cannot find viewer '7-v1'\n"
+    assert stack.ctl("log-level", "debug").returncode == 0
+    assert stack.ctl("reload").returncode == 0
+    assert "reloaded" in stack.ctl("logs", "--unit", "broadcaster", "-n", "50").stdout
+    stack.config.write_text(stack.config.read_text().replace("workers = 2", "workers = 3"))
+    refused = stack.ctl("reload")
+    assert refused.returncode == 78
+    assert "cannot change broadcaster.workers while running" in refused.stdout + refused.stderr
+
+
+def test_a_second_one_does_not_share_the_port_unasked(shared_port):
+    where = f"127.0.0.1:{shared_port.broadcaster}"
+    command = [BIN / "geoosd", "broadcaster", "--set", f"broadcaster.listen={where}"]
+    directory = shared_port.directory / "other"
+    environ = {
+        **shared_port.environ,
+        "GEOOS_RUNTIME_DIR": str(directory),
+        "GEOOS_STATE_DIR": str(directory),
+    }
+    second = subprocess.run(
+        command, env=environ, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert second.returncode == 78
+    assert f"cannot listen on {where}: the port is taken by" in second.stderr
+
+
+def test_who_dies_is_replaced_and_nobody_misses_anything(shared_port):
+    stack = shared_port
+    ingest = stack.directory / "run" / "ingest.sock"
+    with crowd(stack.broadcaster, VIEWERS) as viewers, Load(ingest, rate=50) as load:
+        until(lambda: viewers.ask().last >= 20, 20, "the first tokens")
+        before = workers_of(stack)
+        os.kill(before[0], signal.SIGKILL)
+        until(lambda: set(metric(stack, RESTARTS).values()) == {0.0, 1.0}, 10, "a new worker")
+        until(lambda: status_of(stack)["details"]["workers"] == "2 of 2", 10, "both are there")
+        all_connected(stack, VIEWERS)
+        assert before[1] in workers_of(stack)
+        assert 0 < len(viewers.ask().back) < VIEWERS, "the other worker's viewers saw nothing"
+        said = stack.ctl("logs", "--unit", "broadcaster", "--level", "error").stdout
+        assert "killed by SIGKILL; restarting" in said
+
+        parent = stack.pids()["broadcaster"]
+        before = workers_of(stack)
+        os.kill(parent, signal.SIGKILL)
+        until(lambda: stack.pids()["broadcaster"] not in (None, parent), 20, "a new broadcaster")
+        all_connected(stack, VIEWERS)
+        assert not set(before) & set(workers_of(stack))
+        load.stop()
+        until(lambda: viewers.ask().last >= load.sent, 20, "the last token")
+        report = viewers.ask()
+    assert (report.gaps, report.out_of_order, report.snapshots) == (0, 0, VIEWERS)
+    assert list(report.texts.values()) == [VIEWERS], "all have seen the same"
