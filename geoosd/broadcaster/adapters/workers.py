@@ -266,24 +266,19 @@ class Workers:
         yield from self._costs()
 
     def _costs(self) -> Iterator[Metric]:
-        costs = (
-            ("process_resident_memory_bytes", "broadcast_worker_resident_bytes", "gauge", ""),
-            ("process_cpu_seconds_total", "broadcast_worker_cpu_seconds", "counter", "_total"),
-        )
-        for theirs, ours, kind, suffix in costs:
-            family = Metric(ours, "Of each worker", kind)
-            for worker in self._crew:
-                if worker.answers is not None:
-                    value = worker.answers.metrics.process[theirs]
-                    family.add_sample(ours + suffix, {"worker": str(worker.number)}, value)
-            yield family
-        restarts = Metric(
-            "broadcast_worker_restarts", "Times a worker was started again", "counter"
-        )
+        memory = Metric("broadcast_worker_resident_bytes", "Memory of each worker", "gauge")
+        cpu = Metric("broadcast_worker_cpu_seconds", "CPU time of each worker", "counter")
+        restarts = Metric("broadcast_worker_restarts", "Times it was started again", "counter")
         for worker in self._crew:
             labels = {"worker": str(worker.number)}
-            restarts.add_sample("broadcast_worker_restarts_total", labels, worker.child.restarts)
-        yield restarts
+            restarts.add_sample(f"{restarts.name}_total", labels, worker.child.restarts)
+            if worker.answers is not None:
+                memory.add_sample(memory.name, labels, worker.answers.status.memory_bytes)
+                # Under systemd's ProcSubset=pid prometheus_client cannot tell.
+                used = worker.answers.metrics.process.get("process_cpu_seconds_total")
+                if used is not None:
+                    cpu.add_sample(f"{cpu.name}_total", labels, used)
+        yield from (memory, cpu, restarts)
 
     async def _list_viewers(self, _call: IncomingCall) -> Mapping[str, Any]:
         lists: dict[int, list[dict[str, Any]]] = {}
