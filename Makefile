@@ -91,7 +91,7 @@ $(VENV)/.dev: $(INPUTS) | $(VENV)/.made
 
 $(VENV)/.bench: $(INPUTS) | $(VENV)/.made
 	@echo "installing into $(VENV), with the peers of the benchmarks"
-	@$(PIP) -e '.[bench]'
+	@$(PIP) -e '.[engine,bench]'
 	@touch $@
 
 # Each prerequisite that a fresh machine may lack is named with its remedy. Debian keeps ensurepip

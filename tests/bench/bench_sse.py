@@ -31,9 +31,9 @@ from geoosd.bridge.core.sse import SSEParser
 
 NAME = "sse"
 _DATA = Path(__file__).parent.parent / "data" / "sse"
-_BARE = ("01_chat_plain", "15_chat_reasoning_content")
-_LOGPROBS = ("02_chat_logprobs_usage_timings_progress", "05_chat_unicode_emoji_logprobs")
-_CHAT = (*_BARE, *_LOGPROBS)
+BARE = ("01_chat_plain", "15_chat_reasoning_content")
+LOGPROBS = ("02_chat_logprobs_usage_timings_progress", "05_chat_unicode_emoji_logprobs")
+_CHAT = (*BARE, *LOGPROBS)
 _PLAIN = (*_CHAT, "03_completion_logprobs_usage")
 _NAMED = ("10_responses_stream", "22_messages_stream", "29_messages_thinking")
 """Recordings whose events have names."""
@@ -297,8 +297,8 @@ def run(pace: Pace) -> Iterator[Result]:
     yield from _compared("sse, parse", _PLAIN, parse, pace)
     yield from _compared("sse, parse named events", _NAMED, parse, pace)
     yield from _compared("sse, parse and decode chunks", _CHAT, decode, pace)
-    yield from _compared("sse, the same, without logprobs", _BARE, decode, pace)
-    yield from _compared("sse, the same, with logprobs", _LOGPROBS, decode, pace)
+    yield from _compared("sse, the same, without logprobs", BARE, decode, pace)
+    yield from _compared("sse, the same, with logprobs", LOGPROBS, decode, pace)
 
 
 def _compared(

@@ -9,6 +9,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,28 @@ def compiled(name: str) -> Path:
     return program
 
 
+def installed(name: str, requirement: str, *, make: bool) -> Path:
+    """The interpreter of a virtual environment with *requirement*, for a peer whose dependencies
+    are not ours: build/bench/peers/*name*, made once, and only if *make*. Raises :class:`Missing`.
+    """
+    directory = BUILD / "peers" / name
+    interpreter, whole = directory / "bin" / "python", directory / "installed"
+    if whole.exists() and whole.read_text(encoding="utf-8") == requirement:
+        return interpreter
+    if not make:
+        raise Missing(f"{requirement} is not installed: a whole run of make bench does it")
+    shutil.rmtree(directory, ignore_errors=True)
+    pip = [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for command in ([sys.executable, "-m", "venv", directory], [*pip, requirement]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            shutil.rmtree(directory, ignore_errors=True)
+            why = [line for line in done.stderr.splitlines() if "rror" in line]
+            raise Missing(f"{requirement}: {why[-1][:200] if why else 'cannot be installed'}")
+    whole.write_text(requirement, encoding="utf-8")
+    return interpreter
+
+
 class Server:
     """A server that prints its port, and that can be paused while others take their turn."""
 
@@ -69,9 +92,14 @@ class Server:
         self.port = int(said)
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
     def cpu_seconds(self) -> float:
         """CPU time it has used."""
-        return cpu_seconds(self._process.pid)
+        return cpu_seconds(self.pid)
 
     @property
     def resident_bytes(self) -> int:

@@ -2,10 +2,10 @@
 
     python tests/bench/run.py [--quick] [--only NAME] [--output FILE] [--publish]
 
-Takes about four minutes, with ``--quick`` one. Nothing of the system is changed, all traffic stays
-on the loopback interface, and what is started is ended. :mod:`.measure` says how it is measured,
-:mod:`.compare` compares two results; docs/measurements has the committed one, which ``--publish``
-writes anew, with its table.
+Takes about six minutes, with ``--quick`` two. Nothing of the system is changed, all traffic stays
+on the loopback interface (but for pip's, once), and what is started is ended. :mod:`.measure` says
+how it is measured, :mod:`.compare` compares two results; docs/measurements has the committed one,
+which ``--publish`` writes anew, with its table.
 
 Ends with 0, whatever the numbers are; 64 for arguments that cannot be used.
 """
@@ -32,7 +32,18 @@ from processes import Missing
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "docs" / "measurements"
-BENCHMARKS = ("sse", "hilbert", "compositor", "start", "proxy", "pipeline", "return", "fanout")
+BENCHMARKS = (
+    "sse",
+    "tokens",
+    "hilbert",
+    "compositor",
+    "start",
+    "proxy",
+    "cancel",
+    "pipeline",
+    "return",
+    "fanout",
+)
 _BEGIN, _END = "<!-- table: make bench ARGS=--publish -->", "<!-- end of table -->"
 
 
