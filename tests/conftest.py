@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,10 @@ _OF_A_SERVICE_MANAGER = (
 )
 
 _SLOW_MACHINE = [HealthCheck.too_slow]
+# A script's background job (`make test &`) ignores Ctrl-C, and so would all that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 settings.register_profile(
     "fast", max_examples=60, deadline=None, suppress_health_check=_SLOW_MACHINE, derandomize=True
 )
