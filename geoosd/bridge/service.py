@@ -36,6 +36,7 @@ from geoosd.runtime.metrics import RateMeter
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
 from geoosd.runtime.watchdog import ask_http
 from geoosd.wire import events, reports
+from geoosd.wire.canary import passed
 from geoosd.wire.messages import Payload, SessionEnded, SessionStarted, TokenVisualizationUpdate
 
 _NOBODYS_FAULT: Final = (CLIENT_GONE, "the bridge stopped")
@@ -377,7 +378,10 @@ class Bridge:
             ],
             links=[self._ingest.link.report(), *self._upstreams.links()],
             requests=[exchange.request_row(now) for exchange in self._exchanges.values()],
-            details=self._upstreams.details() | self._recorder.details() | self._replays.details(),
+            details=self._upstreams.details()
+            | self._recorder.details()
+            | self._replays.details()
+            | passed(self._canaries.last),
         )
 
 

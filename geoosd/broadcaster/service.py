@@ -32,6 +32,7 @@ from geoosd.runtime.varlink import IncomingCall
 from geoosd.runtime.watchdog import ask_handler, ask_http
 from geoosd.wire import reports, varlink
 from geoosd.wire.access import Doorkeeper
+from geoosd.wire.canary import passed
 from geoosd.wire.messages import Hello
 
 FILL_SECONDS = 1.0
@@ -232,6 +233,7 @@ class Broadcaster:
                 "epoch": self.hub.epoch,
                 "seq": str(self.hub.seq),
                 "prompts": str(self._api.prompts if self._api is not None else 0),
+                **passed(self.feed.canary),
             },
         )
 

@@ -46,6 +46,7 @@ from geoosd.runtime.varlink import IncomingCall, unavailable
 from geoosd.runtime.watchdog import ask_unix
 from geoosd.wire import framing, messages, pictures
 from geoosd.wire import varlink as wire
+from geoosd.wire.canary import passed
 from geoosd.wire.messages import (
     Canary,
     FeedRequest,
@@ -291,6 +292,7 @@ class Compositor:
                 "remembered_cells": str(len(scene.memory)),
                 "refused_messages": str(self._ingest.errors + self._feed.errors),
                 "repeated_messages": str(self._ingest.repeats),
+                **passed(self._canary),
             },
         )
 

@@ -16,13 +16,15 @@ import trio
 from msgspec import Meta, Struct
 
 from geoosd.config import DAEMONS, Config
-from geoosd.control.adapters import forward
+from geoosd.control.adapters import forward, host
 from geoosd.control.adapters.ask import Daemon
 from geoosd.control.adapters.follow import follow_records, newest_records
 from geoosd.control.adapters.structure import StructureWatch
 from geoosd.control.adapters.watch import watch
 from geoosd.control.core.aggregate import merge_metrics, merge_records
-from geoosd.control.core.rootcause import Absence, Observation, judge
+from geoosd.control.core.course import Course
+from geoosd.control.core.examine import Examiner
+from geoosd.control.core.rootcause import Absence, Judgement, Observation, judge
 from geoosd.runtime.health import Finding
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
 from geoosd.runtime.varlink import IncomingCall, invalid_argument
@@ -85,6 +87,8 @@ class Control:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._daemons = {name: Daemon(name, runtime.paths.varlink(name)) for name in DAEMONS}
+        self._examiner = Examiner()
+        self._course = Course()
         self._watching_since: float | None = None
         runtime.health.add_probe("watch", self._probe)
         server = runtime.varlink
@@ -176,20 +180,44 @@ class Control:
         return {"daemons": msgspec.to_builtins(list(entries.values()))}
 
     async def _get_health(self, _call: IncomingCall) -> Mapping[str, Any]:
-        observed = await _gather(self._expected(), self._observe)
-        judged = judge(list(observed.values()), self._runtime.now())
-        reply: dict[str, Any] = msgspec.to_builtins(judged)
-        return {**reply, "structure": msgspec.to_builtins(self._structure.found)}
+        reply: dict[str, Any] = msgspec.to_builtins(await self._look())
+        return {
+            **reply,
+            "structure": msgspec.to_builtins(self._structure.found),
+            "history": msgspec.to_builtins(self._course.history),
+        }
+
+    async def _look(self) -> Judgement:
+        """Health as it is now; remembered as history."""
+        daemons = self._expected()
+        observed = list((await _gather(daemons, self._observe)).values())
+        # One that is stopped has no sockets, and that is said already.
+        living = [each.lifeline.pid is not None and not each.lifeline.gone for each in daemons]
+        names = [each.name for each, lives in zip(daemons, living, strict=True) if lives]
+        machine = host.look(self._runtime.paths, self._runtime.state_dir, names)
+        judged = judge(
+            observed,
+            self._runtime.now(),
+            self._examiner.take(observed, machine),
+            lambda name, check: self._course.damp(name, check, machine.monotonic),
+        )
+        self._course.note(judged.status, judged.root_cause, self._runtime.now())
+        return judged
 
     async def _observe(self, daemon: Daemon) -> Observation:
         status = await daemon.ask("GetStatus", _StatusReply)
         if isinstance(status, Absence):
-            return Observation(daemon.name, absent=status)
+            return Observation(daemon.name, absent=status, restarts=daemon.lifeline.restarts)
         health = await daemon.ask("GetHealth", reports.DaemonHealth)
         if isinstance(health, Absence):
-            return Observation(daemon.name, absent=health)
-        ago = daemon.lifeline.restarted_ago(trio.current_time())
-        return Observation(daemon.name, status.status, health, restarted_ago=ago)
+            return Observation(daemon.name, absent=health, restarts=daemon.lifeline.restarts)
+        return Observation(
+            daemon.name,
+            status.status,
+            health,
+            restarted_ago=daemon.lifeline.restarted_ago(trio.current_time()),
+            restarts=daemon.lifeline.restarts,
+        )
 
     async def _get_metrics(self, _call: IncomingCall) -> Mapping[str, Any]:
         async def text(daemon: Daemon) -> str:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _INTERFACE = "io.geoos.Daemon"
 
 
+def _limit() -> dict[str, str]:
+    limit = metrics.memory_limit()
+    return {} if limit is None else {"memory_limit": str(limit)}
+
+
 class DaemonInterface:
     """``io.geoos.Daemon``: what every daemon answers about itself."""
 
@@ -62,7 +67,7 @@ class DaemonInterface:
             queues=report.queues,
             links=report.links,
             requests=report.requests,
-            details=report.details,
+            details=report.details | _limit(),
         )
         return {"status": msgspec.to_builtins(status)}
 

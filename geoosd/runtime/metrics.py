@@ -40,6 +40,16 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
+def memory_limit() -> int | None:
+    """Bytes that the service manager lets this process's control group have (cgroups(7))."""
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition(":")[2]
+        limit = Path(f"/sys/fs/cgroup{group}/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(limit) if limit.isdigit() else None
+
+
 class RateMeter:
     """Events per second over the last *window* seconds; times are of one monotonic clock."""
 

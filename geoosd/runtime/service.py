@@ -242,7 +242,9 @@ async def _serve_until_drained(
     """Start, say READY=1, wait to be asked to stop, drain."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(runtime.varlink.serve, listener)
-        nursery.start_soon(feed_watchdog, runtime.notifier, runtime.proofs, runtime.log)
+        nursery.start_soon(
+            feed_watchdog, runtime.notifier, runtime.proofs, runtime.log, runtime.health
+        )
         nursery.start_soon(_end_with_budget, runtime.budget)
         finished = await nursery.start(_run_service, service, runtime)
         runtime.state = "active"

@@ -15,25 +15,34 @@ from typing import TypeAlias
 
 import trio
 
+from geoosd.runtime.health import HealthRegistry
 from geoosd.runtime.logs import Log
 from geoosd.runtime.notify import Notifier, watchdog_interval
 from geoosd.wire import events
+
+_MARGIN = 0.5
+"""Share of its time from which on a sign of life is a near miss."""
+_REMEDY = "geoosctl status; uptime"
 
 Proof: TypeAlias = Callable[[], Awaitable[None]]
 """Shows that a part of the data path works, by using it; raises OSError or hangs otherwise."""
 
 
-async def feed_watchdog(notifier: Notifier, proofs: Mapping[str, Proof], log: Log) -> None:
+async def feed_watchdog(
+    notifier: Notifier, proofs: Mapping[str, Proof], log: Log, health: HealthRegistry
+) -> None:
     """Send signs of life at half the interval that the manager wants; returns if it wants none.
 
     One is withheld, and that is logged, when a proof fails or takes longer than half the interval.
+    The check ``watchdog`` tells how much of that time the last one took.
     """
     interval = watchdog_interval()
     if interval is None:
         return
     limiter = trio.CapacityLimiter(1)
     while True:
-        due = trio.current_time() + interval / 2
+        began = trio.current_time()
+        due = began + interval / 2
         asked, reason = "a worker thread", "hangs"
         with trio.move_on_at(due) as patience:
             try:
@@ -42,12 +51,22 @@ async def feed_watchdog(notifier: Notifier, proofs: Mapping[str, Proof], log: Lo
                     asked = name
                     await proof()
                 notifier.watchdog()
+                _note(health, trio.current_time() - began, interval / 2)
             except (OSError, trio.BrokenResourceError) as error:
                 patience.cancel()
                 reason = str(error) or type(error).__name__
         if patience.cancelled_caught or patience.cancel_called:
             log.error("no sign of life", part=asked, error=reason, **events.HUNG.fields)
+            health.set("watchdog", "critical", f"no sign of life from {asked}: {reason}", _REMEDY)
         await trio.sleep_until(due)
+
+
+def _note(health: HealthRegistry, took: float, most: float) -> None:
+    text = f"the last sign of life took {took:.2f} of at most {most:g} s"
+    if took > _MARGIN * most:
+        health.set("watchdog", "warning", f"{text}; the machine or a part of it is slow", _REMEDY)
+    else:
+        health.set("watchdog", "healthy", text)
 
 
 async def ask_unix(path: Path, request: bytes) -> None:

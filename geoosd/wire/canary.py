@@ -29,6 +29,11 @@ _STEP: Final = -0.05
 """Seconds between two hops below which a clock has been set meanwhile."""
 
 
+def passed(at: float | None) -> dict[str, str]:
+    """The detail of a daemon's status that says when the last canary passed it."""
+    return {} if at is None else {"canary": f"{at:.3f}"}
+
+
 class Journey(NamedTuple):
     """One canary that arrived: ``total`` seconds, and ``legs``, the seconds to each hop."""
 

@@ -174,6 +174,7 @@ async def control(
         )
         async with trio.open_nursery() as nursery:
             stage = Stage(directory, nursery)
+            files = [sockets.bind_unix(directory / each) for each in ("ingest.sock", "feed.sock")]
             if start:
                 for daemon in stage.daemons.values():
                     await daemon.start(nursery)
@@ -181,7 +182,7 @@ async def control(
             try:
                 yield stage
             finally:
-                for daemon in stage.daemons.values():
+                for daemon in (*stage.daemons.values(), *files):
                     daemon.close()
             nursery.cancel_scope.cancel()
 

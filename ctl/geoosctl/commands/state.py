@@ -27,6 +27,7 @@ _HEALTH_EXIT: dict[str, int] = {"healthy": 0, "warning": 1, "critical": 2, "unkn
 _DIRECT_TIMEOUT = 1.0
 _WATCH_SECONDS = 1.0
 _INDENT = 13
+_TURNS = 5
 
 T = TypeVar("T")
 
@@ -52,6 +53,14 @@ class _Status(Struct):
     status: DaemonStatus
 
 
+class Past(Struct):
+    """Health as it was from ``at`` on, seconds since the epoch."""
+
+    at: float
+    status: Verdict
+    root_cause: str | None = None
+
+
 class Health(Struct):
     """The answer of ``GetHealth``."""
 
@@ -60,6 +69,7 @@ class Health(Struct):
     remedy: str | None
     checks: list[Check]
     structure: Structure | None = None
+    history: list[Past] = msgspec.field(default_factory=list["Past"])
 
 
 def read(reply: Mapping[str, Any], kind: type[T]) -> T:
@@ -408,9 +418,20 @@ def _health_lines(found: Health, now: float) -> Iterator[str]:
         yield from _hanging(f"{_verdict(check.status)}  {padded}  ", _summary(check, now))
         if check.remedy and check.remedy != found.remedy:
             yield f"{' ' * 10}→ {output.visible(check.remedy)}"
+    yield from _history_lines(found.history, now)
     if found.structure is not None:
         yield ""
         yield from _structure_lines(found.structure, now)
+
+
+def _history_lines(history: Sequence[Past], now: float) -> Iterator[str]:
+    """The last turns, if health has taken one."""
+    if len(history) < 2:
+        return
+    yield ""
+    for past in history[-_TURNS:]:
+        ago = f"{output.ago(now - past.at)} ago"
+        yield from _hanging(f"{_verdict(past.status)}  since {ago:<10}  ", past.root_cause or "–")
 
 
 def _structure_lines(found: Structure, now: float) -> Iterator[str]:

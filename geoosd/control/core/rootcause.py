@@ -8,12 +8,13 @@ explains is kept among the checks, marked, and loses its own remedy to the root'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from msgspec import Struct, structs
 
+from geoosd.wire.canary import HOPS, PATIENCE
 from geoosd.wire.reports import SEVERITY, Check, DaemonHealth, DaemonStatus, Verdict, worst
 
 START_ORDER: Final = ("compositor", "bridge", "broadcaster", "engine", "control")
@@ -21,10 +22,10 @@ START_ORDER: Final = ("compositor", "bridge", "broadcaster", "engine", "control"
 
 EXPLAINS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "compositor": (
-        ("bridge", ("ingest", "compositor", "outbox", "link")),
-        ("broadcaster", ("feed", "compositor", "link")),
+        ("bridge", ("ingest", "compositor", "outbox", "link", "queues")),
+        ("broadcaster", ("feed", "compositor", "link", "canary")),
     ),
-    "bridge": (("compositor", ("ingest", "producer")),),
+    "bridge": (("compositor", ("ingest", "producer")), ("broadcaster", ("canary",))),
     "broadcaster": (("compositor", ("feed",)),),
     "engine": (("bridge", ("upstream", "engine", "model")),),
 }
@@ -32,6 +33,17 @@ EXPLAINS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
 
 SERVES: Final = {"ingest.sock": "compositor", "feed.sock": "compositor"}
 """Who listens on the sockets that links go to."""
+
+_DATA_PATH: Final = (
+    ("bridge", ("compositor", "ingest", "outbox", "queues", "link")),
+    ("broadcaster", ("feed", "canary", "link")),
+)
+_MACHINE: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
+    "disk": (("bridge", ("recording",)), ("compositor", ("state",))),
+    "sockets": _DATA_PATH,
+    "clock": (("broadcaster", ("canary",)),),
+}
+"""What control finds of the machine, and the words of the checks that it explains."""
 
 _UPSTREAM_WORDS: Final = ("upstream", "model")
 _UPSTREAM_REMEDY: Final = "geoosd engine"
@@ -53,7 +65,8 @@ class Absence:
 class Observation:
     """One daemon as control found it: it answered (``status`` and ``health``) or is ``absent``.
 
-    ``restarted_ago`` is seconds since its last restart if that is still news.
+    ``restarted_ago`` is seconds since its last restart if that is still news, ``restarts`` how many
+    there were.
     """
 
     name: str
@@ -61,6 +74,7 @@ class Observation:
     health: DaemonHealth | None = None
     absent: Absence | None = None
     restarted_ago: float | None = None
+    restarts: int = 0
 
 
 class Judgement(Struct, frozen=True):
@@ -89,6 +103,10 @@ class _Finding:
         return Check(f"{self.daemon}: {check.name}", check.status, summary, remedy, check.since)
 
     @property
+    def says(self) -> str:
+        return self.check.summary
+
+    @property
     def bad(self) -> bool:
         return self.check.status in ("warning", "critical")
 
@@ -98,6 +116,7 @@ class _Case:
     """Everything known, while the rules look at it."""
 
     observations: dict[str, Observation]
+    now: float = 0.0
     findings: list[_Finding] = field(default_factory=list[_Finding])
 
     def bad(self, daemon: str, words: Sequence[str]) -> list[_Finding]:
@@ -109,6 +128,11 @@ class _Case:
             and finding.bad
             and any(word in finding.check.name.lower() for word in words)
         ]
+
+    def canary(self, daemon: str) -> float:
+        """When the last canary passed *daemon*, in seconds since the epoch; 0 if none has."""
+        found = self.observations.get(daemon)
+        return float(found.status.details.get("canary", 0)) if found and found.status else 0.0
 
 
 @dataclass(frozen=True)
@@ -122,16 +146,28 @@ class _Cause:
 
 
 _Rule: TypeAlias = Callable[[_Case], _Cause | None]
+Damp: TypeAlias = Callable[[str, Check], Check]
 
 
-def judge(observations: Sequence[Observation], now: float) -> Judgement:
+def judge(
+    observations: Sequence[Observation],
+    now: float,
+    examined: Mapping[str, Sequence[Check]] | None = None,
+    damp: Damp = lambda _name, check: check,
+) -> Judgement:
     """Health of the whole from its daemons; *now* is seconds since the epoch.
 
-    ``unknown`` without any daemon or any check; ``healthy`` only if every daemon says so.
+    *examined* are further checks by daemon (:mod:`.examine`); *damp* says how a check counts
+    (:meth:`.course.Course.damp`). ``unknown`` without any daemon or any
+    check; ``healthy`` only if every daemon says so.
     """
-    case = _Case({each.name: each for each in observations})
+    case = _Case({each.name: each for each in observations}, now)
     for observation in observations:
         case.findings.extend(_findings(observation, now))
+    for daemon, checks in (examined or {}).items():
+        case.findings.extend(_Finding(daemon, check) for check in checks)
+    for finding in case.findings:
+        finding.check = damp(f"{finding.daemon}: {finding.check.name}", finding.check)
     cause = next((found for rule in _RULES if (found := rule(case)) is not None), None)
     if cause is not None:
         for finding in cause.explains:
@@ -252,6 +288,38 @@ def _process_of(case: _Case, daemon: str) -> _Finding:
     )
 
 
+def _the_machine(case: _Case) -> _Cause | None:
+    """The disk, the sockets or the clock explain what several daemons complain of."""
+    for name, neighbours in _MACHINE.items():
+        for root in case.bad("control", (name,)):
+            explained = [
+                finding for neighbour, words in neighbours for finding in case.bad(neighbour, words)
+            ]
+            rest = [each for each in case.findings if each is not root and each not in explained]
+            if root.check.status == "critical" or not any(
+                each.check.status == "critical" for each in rest
+            ):
+                text = f"{name}: {root.check.summary}"
+                return _Cause(text, root.check.remedy, root, tuple(explained))
+    return None
+
+
+def _the_canary_is_lost(case: _Case) -> _Cause | None:
+    """Every daemon answers, and yet nothing comes through: where it stops coming."""
+    lost = [each for each in case.bad("broadcaster", ("canary",)) if "came through" in each.says]
+    if not lost:
+        return None
+    late = [hop for hop in HOPS[:-1] if case.now - case.canary(hop) > PATIENCE]
+    stuck = late[0] if late else HOPS[-1]
+    if stuck == HOPS[0]:
+        text = "the bridge lets no canary go"
+    else:
+        text = f"canaries leave the {HOPS[HOPS.index(stuck) - 1]}, but do not reach the {stuck}"
+    unit = "broadcaster" if stuck == HOPS[-1] else stuck
+    remedy = f"geoosctl logs --unit {unit}"
+    return _Cause(f"the data path is broken: {text}", remedy, lost[0])
+
+
 def _a_restart(case: _Case) -> _Cause | None:
     """A daemon that has just come back explains links that are not up again yet."""
     fresh = [each for each in case.observations.values() if each.restarted_ago is not None]
@@ -336,9 +404,11 @@ def _worst_of(bad: Sequence[_Finding]) -> _Cause:
 _RULES: Final[tuple[_Rule, ...]] = (
     _somebody_is_absent,
     _somebody_is_stopped,
+    _the_machine,
     _a_link_is_down,
     _model_loading,
     _no_upstream,
     _a_restart,
+    _the_canary_is_lost,
     _the_worst_check,
 )

@@ -204,7 +204,7 @@ def test_the_worst_check_where_nothing_explains_anything():
     found = judge(
         [
             fine("broadcaster", bad("queue", "is full", None, "warning")),
-            fine("control", bad("clock", "stepped", verdict="warning")),
+            fine("control", bad("watch", "looks away", verdict="warning")),
         ],
         NOW,
     )
@@ -246,3 +246,81 @@ def test_a_fault_comes_before_what_was_stopped():
     dead = judge([stopped("bridge"), gone("compositor"), fine("broadcaster")], NOW)
     assert dead.status == "critical"
     assert dead.root_cause.startswith("the compositor does not answer: ")
+
+
+# -- what control examined -------------------------------------------------------------------------
+
+
+def canary(name, *checks, passed=None):
+    """A daemon that a canary passed so many seconds ago."""
+    seen = fine(name, *checks)
+    if passed is not None:
+        seen.status.details["canary"] = str(NOW - passed)
+    return seen
+
+
+LOST = bad("canary", "no canary came through from the bridge for 30 s")
+
+
+@pytest.mark.parametrize(
+    ("passed", "says", "unit"),
+    [
+        ((1, 1, 1), "canaries leave the broadcaster, but do not reach the viewer", "broadcaster"),
+        ((1, 1, 30), "canaries leave the compositor, but do not reach the broadcaster", None),
+        ((1, 30, 30), "canaries leave the bridge, but do not reach the compositor", None),
+        ((1, None, None), "canaries leave the bridge, but do not reach the compositor", None),
+        ((30, 30, 30), "the bridge lets no canary go", "bridge"),
+        ((None, 1, 1), "the bridge lets no canary go", "bridge"),
+    ],
+)
+def test_where_the_canary_is_lost(passed, says, unit):
+    daemons = [
+        canary(name, *([LOST] if name == "broadcaster" else ()), passed=ago)
+        for name, ago in zip(("bridge", "compositor", "broadcaster"), passed, strict=True)
+    ]
+    found = judge(daemons, NOW)
+    assert found.root_cause == f"the data path is broken: {says}"
+    if unit:
+        assert found.remedy == f"geoosctl logs --unit {unit}"
+
+
+def test_a_slow_canary_is_not_a_lost_one():
+    slow = bad("canary", "a canary took 2.0 s", verdict="warning")
+    found = judge([canary("broadcaster", slow, passed=1)], NOW)
+    assert found.root_cause == "broadcaster: canary: a canary took 2.0 s"
+
+
+def test_an_absent_bridge_explains_the_lost_canary():
+    found = judge([gone("bridge"), canary("broadcaster", LOST)], NOW)
+    assert found.root_cause.startswith("the bridge does not answer")
+    assert "(because the bridge does not answer)" in str(found.checks)
+
+
+def test_a_full_disk_explains_what_cannot_be_written():
+    full = bad("disk", "0 MiB are free for /state", "df -h /state")
+    found = judge(
+        [fine("bridge", bad("recording")), fine("compositor", bad("state")), fine("control")],
+        NOW,
+        {"control": [full]},
+    )
+    assert found.root_cause == "disk: 0 MiB are free for /state"
+    assert found.remedy == "df -h /state"
+    assert found.checks[0].name == "control: disk"
+    assert sum("(because disk)" in check.summary for check in found.checks) == 2
+
+
+def test_a_warning_of_the_machine_does_not_hide_what_is_critical():
+    low = bad("disk", "300 MiB are free", verdict="warning")
+    daemons = [fine("compositor", bad("gpu")), fine("control")]
+    found = judge(daemons, NOW, {"control": [low]})
+    assert found.root_cause == "compositor: gpu: is down"
+    found = judge(daemons[1:], NOW, {"control": [low]})
+    assert found.root_cause == "disk: 300 MiB are free"
+
+
+def test_checks_count_as_they_are_damped():
+    held = Check("self", "warning", "comes and goes", "mend it", 1.0)
+    found = judge(
+        [fine("bridge")], NOW, damp=lambda name, check: held if name == "bridge: self" else check
+    )
+    assert (found.status, found.root_cause) == ("warning", "bridge: self: comes and goes")

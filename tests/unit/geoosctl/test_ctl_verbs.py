@@ -188,6 +188,7 @@ def test_health_exits_as_monitoring_plugins_do(control, geoosctl, verdict, code)
         "remedy": None,
         "checks": [],
         "structure": None,
+        "history": [],
     }
 
 
@@ -219,6 +220,24 @@ def test_health_says_the_root_cause_and_the_remedy_first(control, geoosctl):
     assert "refused, for 5\N{NO-BREAK SPACE}s" in "\n".join(lines)
     assert max(map(len, lines)) <= 80
     assert "          → rm it" in lines
+
+
+def test_health_shows_its_last_turns(control, geoosctl):
+    now = time.time()
+    answer = {"status": "healthy", "root_cause": None, "remedy": None}
+    answer["checks"] = [{"name": "a: b", "status": "healthy", "summary": "works"}]
+    answer["history"] = [{"at": now - 3600, "status": "healthy", "root_cause": None}]
+    control.answers[f"{CONTROL}.GetHealth"] = answer
+    assert "since" not in geoosctl("health").stdout
+    answer["history"] += [
+        {"at": now - 130, "status": "critical", "root_cause": "the bridge does not answer"},
+        {"at": now - 9.5, "status": "healthy", "root_cause": None},
+    ]
+    assert geoosctl("health").stdout.splitlines()[-3:] == [
+        "healthy   since 1 h ago     –",
+        "critical  since 2 min ago   the bridge does not answer",
+        "healthy   since 10 s ago    –",
+    ]
 
 
 @pytest.mark.parametrize(

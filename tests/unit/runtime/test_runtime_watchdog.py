@@ -4,6 +4,7 @@ import pytest
 import structlog
 import trio
 
+from geoosd.runtime.health import HealthRegistry
 from geoosd.runtime.sockets import bind_unix
 from geoosd.runtime.watchdog import ErrorBudget, ask_handler, ask_http, ask_unix, feed_watchdog
 
@@ -31,10 +32,22 @@ class Manager:
             self.done.set()
 
 
+class Telling(HealthRegistry):
+    """Keeps all that was ever set."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def set(self, name, verdict, summary, remedy=None):
+        self.told.append((verdict, summary))
+        super().set(name, verdict, summary, remedy)
+
+
 async def test_signs_of_life_come_at_half_the_interval(patient_clock, monkeypatch, nursery):
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     manager = Manager(enough=5)
-    nursery.start_soon(feed_watchdog, manager, {}, LOG)
+    nursery.start_soon(feed_watchdog, manager, {}, LOG, HealthRegistry())
     await manager.done.wait()
     assert [moment - manager.heard[0] for moment in manager.heard] == [0.0, 1.5, 3.0, 4.5, 6.0]
 
@@ -42,7 +55,7 @@ async def test_signs_of_life_come_at_half_the_interval(patient_clock, monkeypatc
 async def test_without_a_wish_there_are_none(monkeypatch):
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
     manager = Manager(enough=1)
-    await feed_watchdog(manager, {}, LOG)
+    await feed_watchdog(manager, {}, LOG, HealthRegistry())
     assert manager.heard == []
 
 
@@ -59,14 +72,34 @@ async def test_a_proof_that_hangs_or_fails_withholds_the_sign(patient_clock, mon
         if turns:
             await turns.pop(0)()
 
+    health = Telling()
     with structlog.testing.capture_logs() as records:
-        nursery.start_soon(feed_watchdog, manager, {"feed": proof}, LOG)
+        nursery.start_soon(feed_watchdog, manager, {"feed": proof}, LOG, health)
         await manager.done.wait()
+    told = [(verdict, summary.partition(":")[2]) for verdict, summary in health.told]
+    assert told[:3] == [("critical", " hangs"), ("critical", " nobody there"), ("healthy", "")]
     assert manager.heard == [manager.heard[0], manager.heard[0] + 1.0]
     assert [(each["part"], each["error"]) for each in records] == [
         ("feed", "hangs"),
         ("feed", "nobody there"),
     ]
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(0.4, "healthy"), (0.6, "warning")])
+async def test_health_tells_how_near_a_miss_was(
+    patient_clock, monkeypatch, nursery, seconds, verdict
+):
+    monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+    manager, health = Manager(enough=2), HealthRegistry()
+
+    async def proof():
+        await trio.sleep(seconds)
+
+    nursery.start_soon(feed_watchdog, manager, {"feed": proof}, LOG, health)
+    await manager.done.wait()
+    (check,) = health.report().checks
+    assert (check.name, check.status) == ("watchdog", verdict)
+    assert f"took {seconds:.2f} of at most 1 s" in check.summary
 
 
 async def test_proofs_ask_and_want_an_answer(tmp_path, nursery):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from geoosd.wire.canary import Watch, journey
+from geoosd.wire.canary import Watch, journey, passed
 
 HOPS = {"bridge": 10.0, "compositor": 10.25, "broadcaster": 10.5, "viewer": 11.5}
 
@@ -64,3 +64,8 @@ def test_while_the_way_is_known_to_be_broken_nothing_is_expected():
     assert watched.finding(500.0)[0] == "healthy"
     watched.opened(500.0)
     assert watched.finding(511.0)[0] == "critical"
+
+
+def test_a_daemon_tells_when_one_passed():
+    assert passed(None) == {}
+    assert passed(1.25) == {"canary": "1.250"}
