@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from geoosd.errors import ConfigError
+from geoosd.wire import alerting
 
 DEFAULT_CONFIG = Path("/etc/geoos/geoos.toml")
 SYSTEM_RUNTIME_DIR = Path("/run/geoos")
@@ -99,7 +100,7 @@ class RawControl(Struct, forbid_unknown_fields=True):
     structure_root: str = ""
     structure_interval: Positive = 3600.0
     structure_in_health: bool = False
-    alerts: bool = True
+    alerts: list[str] = field(default_factory=lambda: list(alerting.DEFAULT))
     webhook: str = ""
 
 
@@ -134,11 +135,7 @@ class RawConfig(Struct, forbid_unknown_fields=True):
     log: RawLog = field(default_factory=RawLog)
 
 
-NOT_YET = (
-    "compositor.adapter",
-    "control.alerts",
-    "control.webhook",
-)
+NOT_YET = ("compositor.adapter",)
 """Keys whose work is not in this version: anything but their default is refused."""
 
 
@@ -318,6 +315,7 @@ def _nearest(path: str, name: str) -> str | None:
 def resolve(raw: RawConfig, source: Path | None = None, where: str = "the configuration") -> Config:
     """Turn texts into addresses and upstreams. Raises :class:`ConfigError` that names the key."""
     _refuse_what_is_not_there_yet(raw, where)
+    _check_alerts(raw.control, where)
     upstreams: list[Upstream] = []
     seen: set[str] = set()
     for index, item in enumerate(raw.bridge.upstream):
@@ -356,23 +354,22 @@ def resolve(raw: RawConfig, source: Path | None = None, where: str = "the config
 def _refuse_what_is_not_there_yet(raw: RawConfig, where: str) -> None:
     """A key that would have no effect is refused rather than taken and ignored."""
     for key in NOT_YET:
-        section, _, name = key.removeprefix("bridge.upstream.").rpartition(".")
-        structs = [getattr(raw, section)] if section else raw.bridge.upstream
-        for struct in structs:
-            default = getattr(type(struct)(**_required(struct)), name)
-            if getattr(struct, name) != default:
-                raise ConfigError(
-                    f"cannot use {where}: {key} is not in this version; leave it at its default"
-                )
+        section, _, name = key.partition(".")
+        struct = getattr(raw, section)
+        if getattr(struct, name) != getattr(type(struct)(), name):
+            raise ConfigError(
+                f"cannot use {where}: {key} is not in this version; leave it at its default"
+            )
 
 
-def _required(struct: Struct) -> dict[str, Any]:
-    """The fields that have no default, so that one of the same kind can be made."""
-    return {
-        each.name: getattr(struct, each.name)
-        for each in msgspec.structs.fields(struct)
-        if each.required
-    }
+def _check_alerts(raw: RawControl, where: str) -> None:
+    for index, text in enumerate(raw.alerts):
+        try:
+            alerting.parse(text)
+        except ValueError as error:
+            raise ConfigError(f"cannot use {where}: control.alerts[{index}]: {error}") from None
+    if raw.webhook:
+        _http_url(raw.webhook, "control.webhook", where, "use a token in its path instead")
 
 
 def _address(text: str, key: str, where: str) -> Address:
@@ -384,18 +381,22 @@ def _address(text: str, key: str, where: str) -> Address:
 
 
 def _base_url(text: str, key: str, where: str) -> str:
+    instead = "name a credential by api_key_credential"
+    return _http_url(text, key, where, instead).rstrip("/").removesuffix("/v1")
+
+
+def _http_url(text: str, key: str, where: str, instead: str) -> str:
+    """*text*, if it is the address of an HTTP server; *instead* is said of a password in it."""
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # half an IPv6 address, or a port beyond 65535
         parts, usable = None, False
     if "@" in (parts.netloc if parts else text):
-        raise ConfigError(
-            f"cannot use {where}: {key}: holds a password; name a credential by api_key_credential"
-        )
+        raise ConfigError(f"cannot use {where}: {key}: holds a password; {instead}")
     if not usable:
         raise ConfigError(f"cannot use {where}: {key}: {text!r} is not an http(s):// address")
-    return text.rstrip("/").removesuffix("/v1")
+    return text
 
 
 # -- files and sockets -----------------------------------------------------------------------------

@@ -44,7 +44,7 @@ EXIT_CODES: Final[dict[int, str]] = {
 
 VERBS: Final = {
     "status": "state",
-    "health": "state",
+    "health": "health",
     "start": "units",
     "stop": "units",
     "restart": "units",

@@ -19,6 +19,7 @@ from geoosd.config import DAEMONS, Config
 from geoosd.control.adapters import forward, host
 from geoosd.control.adapters.ask import Daemon
 from geoosd.control.adapters.follow import follow_records, newest_records
+from geoosd.control.adapters.rounds import Rounds
 from geoosd.control.adapters.structure import StructureWatch
 from geoosd.control.adapters.watch import watch
 from geoosd.control.core.aggregate import merge_metrics, merge_records
@@ -101,6 +102,10 @@ class Control:
         server.add(f"{_INTERFACE}.SetLogLevel", self._set_log_level, "admin")
         forward.register(server, _INTERFACE, runtime.paths)
         self._structure = StructureWatch(runtime)
+        self._rounds = Rounds(
+            runtime, look=self._look, metrics=self._metrics, numbers=self._numbers
+        )
+        runtime.health.add_probe("alerts", self._rounds.probe)
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Watch the daemons until asked to stop."""
@@ -108,6 +113,7 @@ class Control:
             for daemon in self._daemons.values():
                 nursery.start_soon(watch, daemon, self._runtime.log)
             nursery.start_soon(self._structure.run)
+            nursery.start_soon(self._rounds.run)
             self._watching_since = time.time()
             if self._runtime.crashed_before:
                 self._daemons["control"].lifeline.returned(trio.current_time())
@@ -132,6 +138,7 @@ class Control:
     async def reload(self, config: Config) -> None:
         """``[control]`` is the runtime's own copy; another structure root is looked at at once."""
         self._structure.configured(config)
+        self._rounds.configured(config)
 
     def _probe(self) -> Finding:
         """Control's own health: what it can say of itself is whether it watches."""
@@ -184,6 +191,7 @@ class Control:
         return {
             **reply,
             "structure": msgspec.to_builtins(self._structure.found),
+            "alerts": msgspec.to_builtins(self._rounds.firing),
             "history": msgspec.to_builtins(self._course.history),
         }
 
@@ -220,13 +228,24 @@ class Control:
         )
 
     async def _get_metrics(self, _call: IncomingCall) -> Mapping[str, Any]:
+        return {"text": await self._metrics()}
+
+    def _numbers(self) -> tuple[float | None, int]:
+        """The structure score, and how many restarts were seen in all."""
+        found = self._structure.found
+        restarts = sum(each.lifeline.restarts for each in self._daemons.values())
+        return None if found is None else found.score, restarts
+
+    async def _metrics(self) -> str:
+        """The metrics of all daemons in one text."""
+
         async def text(daemon: Daemon) -> str:
             answer = await daemon.ask("GetMetrics", _TextReply)
             if isinstance(answer, Absence):
                 return f"{_UP}geoos_daemon_up 0\n"
             return f"{_UP}geoos_daemon_up 1\n{answer.text}"
 
-        return {"text": merge_metrics(await _gather(self._expected(), text))}
+        return merge_metrics(await _gather(self._expected(), text))
 
     async def _get_logs(self, call: IncomingCall) -> Mapping[str, Any]:
         forward.needs_more(call)

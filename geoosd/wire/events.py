@@ -167,6 +167,31 @@ RECORDING_RESUMED: Final = Event(
     "Nothing to do.",
 )
 
+ALERT_FIRED: Final = Event(
+    "26f28cc715fe4381bf73e3c738bae91d",
+    "alert fired",
+    "geoos alert: @GEOOS_ALERT@",
+    "A quantity is beyond its threshold: @GEOOS_SUMMARY@\n"
+    "The rules stand in [control] alerts of geoos.toml.",
+    "geoosctl health; docs/alerts.md says of each quantity what it means and what to do.",
+)
+ALERT_RESOLVED: Final = Event(
+    "a285527d65164093a744d91584a61870",
+    "alert resolved",
+    "geoos alert is over: @GEOOS_ALERT@",
+    "The quantity has been within its threshold for half a minute: @GEOOS_SUMMARY@",
+    "Nothing to do.",
+)
+ALERT_NOT_POSTED: Final = Event(
+    "f9b216da61e2490fb354b9d3487aeb61",
+    "alert not posted",
+    "geoos could not post an alert to @GEOOS_HOST@",
+    "The address in [control] webhook did not take it: @GEOOS_ERROR@\n"
+    "Alerts stay in the journal. It is not tried again.",
+    "Correct the address. Under systemd control has no network unless the drop-in webhook.conf\n"
+    "gives it one.",
+)
+
 EVENTS: Final = (
     READY,
     STOPPED,
@@ -186,6 +211,9 @@ EVENTS: Final = (
     STATE_SET_ASIDE,
     RECORDING_STOPPED,
     RECORDING_RESUMED,
+    ALERT_FIRED,
+    ALERT_RESOLVED,
+    ALERT_NOT_POSTED,
 )
 
 

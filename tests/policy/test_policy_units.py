@@ -59,7 +59,11 @@ def test_nothing_to_complain_about(root):
     assert answer.returncode == 0
 
 
-DROP_INS = {"gpu": ("compositor", 0.4, 0.8), "network": ("bridge", 1.1, 1.5)}
+DROP_INS = {
+    "gpu": ("compositor", 0.4, 0.8),
+    "network": ("bridge", 1.1, 1.5),
+    "webhook": ("control", 0.3, 1.2),
+}
 """Each drop-in's unit, what it is more exposed than with it, and what it must not exceed."""
 
 

@@ -45,6 +45,7 @@ class FakeDaemon:
         self.links: list[reports.Link] = []
         self.records: list[reports.Record] = []
         self.told: list[str] = []
+        self.metrics = ""
         self.logged = trio.Event()
         self.handlers: dict[str, tuple[str, Callable[..., Any]]] = {}
         self._running: trio.CancelScope | None = None
@@ -105,7 +106,7 @@ class FakeDaemon:
         return msgspec.to_builtins(reports.DaemonHealth(verdict, self.checks))
 
     async def _GetMetrics(self, _call: varlink.IncomingCall) -> dict[str, Any]:
-        return {"text": "# HELP up Up\n# TYPE up gauge\nup 1\n"}
+        return {"text": f"# HELP up Up\n# TYPE up gauge\nup 1\n{self.metrics}"}
 
     async def _GetLogs(self, call: varlink.IncomingCall) -> dict[str, Any]:
         query = call.convert(reports.LogQuery)
@@ -441,3 +442,63 @@ async def test_without_a_tree_there_is_no_structure(tmp_path, autojump_clock):
         assert (await stage.call("GetHealth"))["structure"] is None
         with pytest.raises(VarlinkError, match=r"control\.structure_root names no source tree"):
             await stage.call("AnalyzeStructure")
+
+
+async def test_an_alert_fires_and_resolves_in_the_log_in_health_and_in_metrics(
+    tmp_path, autojump_clock
+):
+    async with control(tmp_path) as stage:
+        bridge = stage.daemons["bridge"]
+        failures = 'geoos_upstream_failures_total{upstream="a"}'
+        bridge.metrics = f"{failures} 10\n"
+        await trio.sleep(10)
+        assert (await stage.call("GetHealth"))["alerts"] == []
+        bridge.metrics = f"{failures} 14\n"
+        await trio.sleep(10)
+        health = await stage.call("GetHealth")
+        (alert,) = health["alerts"]
+        assert (alert["rule"], alert["value"]) == ("upstream_failures > 3", 4)
+        assert health["status"] == "warning"
+        assert health["root_cause"].startswith("control: alerts: upstream failures")
+        assert health["remedy"] == "geoosctl models"
+        assert (
+            'geoos_alerts_firing{daemon="control"} 1.0' in (await stage.call("GetMetrics"))["text"]
+        )
+        await trio.sleep(340)
+        health = await stage.call("GetHealth")
+        assert (health["alerts"], health["status"]) == ([], "healthy")
+        told = []
+        with trio.fail_after(5):
+            async with varlink.stream(
+                stage.path, "io.geoos.Control.GetLogs", {"lines": 99, "unit": "control"}
+            ) as replies:
+                async for reply in replies:
+                    if reply["record"] is None:
+                        break
+                    told.append(reply["record"])
+        told = [each for each in told if each["event"].startswith("alert ")]
+        assert [(each["event"], each["level"]) for each in told] == [
+            ("alert fired", "warning"),
+            ("alert resolved", "info"),
+        ]
+        assert {each["fields"]["alert"] for each in told} == {"upstream_failures > 3"}
+
+
+async def test_other_rules_by_a_reload(tmp_path, autojump_clock):
+    async with control(tmp_path, alerts=["daemons_down > 0"]) as stage:
+        stage.daemons["bridge"].kill()
+        await trio.sleep(10)
+        (alert,) = (await stage.call("GetHealth"))["alerts"]
+        assert alert["rule"] == "daemons_down > 0"
+
+
+async def test_health_remembers_its_turns(tmp_path, autojump_clock):
+    async with control(tmp_path) as stage:
+        await trio.sleep(5)
+        stage.daemons["bridge"].hang = True
+        await trio.sleep(10)
+        stage.daemons["bridge"].hang = False
+        await trio.sleep(10)
+        history = (await stage.call("GetHealth"))["history"]
+        assert [each["status"] for each in history] == ["healthy", "critical", "healthy"]
+        assert history[1]["root_cause"].startswith("the bridge does not answer: timed out")

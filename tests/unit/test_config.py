@@ -273,9 +273,29 @@ def test_a_path_too_long_for_a_socket_is_named_with_its_remedy():
     ("override", "key"),
     [
         ("compositor.adapter=x", "compositor.adapter"),
-        ("control.webhook='http://x'", "control.webhook"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(override, key):
     with pytest.raises(ConfigError, match=f"{key} is not in this version"):
         config.load(None, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("control.alerts=['pas']", "control.alerts[0]: 'pas' is not a rule such as"),
+        ("control.alerts=['pas < 0.8', 'pass < 1']", "control.alerts[1]: 'pass' is not known"),
+        ("control.webhook='ftp://x'", "control.webhook: 'ftp://x' is not an http(s):// address"),
+        ("control.webhook='http://a:b@x/'", "control.webhook: holds a password"),
+    ],
+)
+def test_alerts_that_cannot_be(override, says):
+    with pytest.raises(ConfigError) as refused:
+        config.load(None, [override])
+    assert says in str(refused.value)
+
+
+def test_alerts_as_they_are_wanted():
+    loaded = config.load(None, ["control.alerts=[]", "control.webhook='http://127.0.0.1:9/x'"])
+    assert (loaded.control.alerts, loaded.control.webhook) == ([], "http://127.0.0.1:9/x")
+    assert "pas < 0.85" in config.load(None, []).control.alerts

@@ -73,8 +73,10 @@ ABOUT: Final[dict[str, str]] = {
     "control.structure_root": "Source tree whose structure score is shown; empty: none.",
     "control.structure_interval": "Seconds between two looks at that tree.",
     "control.structure_in_health": "Whether that score counts in health.",
-    "control.alerts": "Whether alerts are raised.",
-    "control.webhook": "Address that alerts are posted to; empty: none.",
+    "control.alerts": (
+        "Rules of alerts: QUANTITY < or > NUMBER; docs/alerts.md has the quantities. Empty:\nnone."
+    ),
+    "control.webhook": "Address that alerts are posted to as JSON; empty: none.",
     "engine": "The embedded model server, for machines that have no other.",
     "engine.enabled": '"auto" (when no other server answers), "yes" or "no".',
     "engine.mode": '"server", or "glass-box" to see attention and activations.',

@@ -1,11 +1,7 @@
-"""``status`` and ``health``: how is geoos?"""
+"""``status``: every daemon and what it is doing."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +14,9 @@ from msgspec import Struct
 from geoosctl import client, journal, output, systemd
 from geoosctl.cli import Verb, settings
 from geoosd.config import DAEMONS
-from geoosd.errors import EX_SOFTWARE, GeoosError, VarlinkError
+from geoosd.errors import GeoosError, VarlinkError
 from geoosd.wire import varlink as wire
-from geoosd.wire.reports import Check, DaemonStatus, Queue, Request, State, Structure, Verdict
+from geoosd.wire.reports import DaemonStatus, Queue, Request, State
 
 _SOME_NOT_ACTIVE = 3
 _HEALTH_EXIT: dict[str, int] = {"healthy": 0, "warning": 1, "critical": 2, "unknown": 3}
@@ -51,25 +47,6 @@ class _Entries(Struct):
 
 class _Status(Struct):
     status: DaemonStatus
-
-
-class Past(Struct):
-    """Health as it was from ``at`` on, seconds since the epoch."""
-
-    at: float
-    status: Verdict
-    root_cause: str | None = None
-
-
-class Health(Struct):
-    """The answer of ``GetHealth``."""
-
-    status: Verdict
-    root_cause: str | None
-    remedy: str | None
-    checks: list[Check]
-    structure: Structure | None = None
-    history: list[Past] = msgspec.field(default_factory=list["Past"])
 
 
 def read(reply: Mapping[str, Any], kind: type[T]) -> T:
@@ -103,7 +80,7 @@ def status() -> int:
     except VarlinkError as error:
         if error.error != wire.UNAVAILABLE:
             raise
-        entries = _without_control(path, error)
+        entries = without_control(path, error)
         if options.socket and not any(entry.status for entry in entries):
             raise
     manager = systemd.find(path, chosen=options.socket is not None)
@@ -184,19 +161,19 @@ def _unit_lines(entry: Entry) -> Iterator[str]:
             yield from _wrapped(f"last error: {entry.unit.last_error}")
 
 
-def _without_control(path: Path, error: VarlinkError) -> list[Entry]:
+def without_control(path: Path, error: VarlinkError) -> list[Entry]:
     """Ask the daemons beside a dead control themselves."""
     entries: list[Entry] = []
     for name in DAEMONS:
         socket_path = path.parent / f"{name}.varlink"
         if name == "control":
-            entries.append(Entry(name, "unreachable", str(error), _start_control(path)))
+            entries.append(Entry(name, "unreachable", str(error), start_control(path)))
         elif socket_path.exists():
             entries.append(_ask_directly(name, socket_path))
     return entries
 
 
-def _start_control(path: Path) -> str:
+def start_control(path: Path) -> str:
     system = client.how_to_start(path).startswith("systemctl")
     return "systemctl restart geoos-control.service" if system else "geoosd control"
 
@@ -313,154 +290,3 @@ def _phase(request: Request) -> str:
     if request.total and request.processed is not None and request.phase == "prefill":
         return f"prefill {100 * request.processed // request.total} %"
     return request.phase
-
-
-# -- health ----------------------------------------------------------------------------------------
-
-
-@click.command(
-    cls=Verb,
-    examples=["geoosctl health", "geoosctl health --watch", "geoosctl health --json | jq .status"],
-)
-@click.option("--watch", is_flag=True, help="Look again every second, until interrupted.")
-def health(watch: bool) -> int:
-    """Say what is wrong, why, and what to do; then every check.
-
-    Exit code 0 healthy, 1 warning, 2 critical, 3 unknown, as monitoring plugins do; 69 if nothing
-    answers on the --socket that was given.
-    """
-    found = _health()
-    _show_health(found, screen=watch)
-    if watch:
-        _watch_health(found)
-    return _HEALTH_EXIT.get(found.status, EX_SOFTWARE)
-
-
-def _watch_health(shown: Health) -> None:
-    """Show health whenever it changed; a terminal is drawn anew, ages included."""
-    pause = threading.Event()
-    while not pause.wait(_WATCH_SECONDS):
-        found = _health()
-        if sys.stdout.isatty() or _gist(found) != _gist(shown):
-            _show_health(found, screen=True)
-            shown = found
-
-
-def _gist(found: Health) -> object:
-    return found.status, [(check.name, check.status) for check in found.checks]
-
-
-def _health() -> Health:
-    """Control's judgement, or ours when control itself is away."""
-    options = settings()
-    path = options.control
-    try:
-        reply = client.call(path, "io.geoos.Control.GetHealth", timeout=options.wait(5.0))
-        return read(reply, Health)
-    except VarlinkError as error:
-        if error.error != wire.UNAVAILABLE:
-            raise
-        alive = [entry.name for entry in _without_control(path, error) if entry.status]
-        if options.socket and not alive:
-            raise
-        return _health_without_control(path, error, alive)
-
-
-def _health_without_control(path: Path, error: VarlinkError, alive: list[str]) -> Health:
-    now = time.time()
-    if not alive:
-        return Health("unknown", "geoos is not running", client.how_to_start(path), [])
-    others = [Check(f"{name}: process", "healthy", "answers", None, now) for name in alive]
-    if remedy := _how_to_start_stopped_control(path):
-        check = Check("control: process", "warning", "stopped", remedy, now)
-        cause = "the control daemon is stopped; what the others find is not known"
-        return Health("warning", cause, remedy, [check, *others])
-    remedy = _start_control(path)
-    check = Check("control: process", "critical", str(error), remedy, now)
-    cause = f"the control daemon does not answer: {error}"
-    return Health("critical", cause, remedy, [check, *others])
-
-
-def _how_to_start_stopped_control(path: Path) -> str | None:
-    """The command, if systemd says that somebody stopped control; else None."""
-    try:
-        manager = systemd.find(path, chosen=settings().socket is not None)
-        unit = systemd.daemons(manager).get("control") if manager else None
-    except GeoosError:
-        return None
-    if manager is None or unit is None or unit.active != "inactive":
-        return None
-    return systemd.remedy(unit, manager) or systemd.how_to_start(unit, manager)
-
-
-def _show_health(found: Health, *, screen: bool) -> None:
-    if settings().json:
-        output.print_json(msgspec.to_builtins(found))
-        return
-    if screen and sys.stdout.isatty():
-        click.clear()
-    for line in _health_lines(found, time.time()):
-        output.echo(line)
-    sys.stdout.flush()
-
-
-def _health_lines(found: Health, now: float) -> Iterator[str]:
-    word = output.colored(found.status, bold=True)
-    yield from _hanging(f"{word}: ", found.root_cause or "everything works")
-    if found.remedy:
-        yield f"→ {output.visible(found.remedy)}"
-    if not found.checks:
-        return
-    yield ""
-    name_width = max(len(check.name) for check in found.checks)
-    for check in found.checks:
-        padded = output.visible(check.name).ljust(name_width)
-        yield from _hanging(f"{_verdict(check.status)}  {padded}  ", _summary(check, now))
-        if check.remedy and check.remedy != found.remedy:
-            yield f"{' ' * 10}→ {output.visible(check.remedy)}"
-    yield from _history_lines(found.history, now)
-    if found.structure is not None:
-        yield ""
-        yield from _structure_lines(found.structure, now)
-
-
-def _history_lines(history: Sequence[Past], now: float) -> Iterator[str]:
-    """The last turns, if health has taken one."""
-    if len(history) < 2:
-        return
-    yield ""
-    for past in history[-_TURNS:]:
-        ago = f"{output.ago(now - past.at)} ago"
-        yield from _hanging(f"{_verdict(past.status)}  since {ago:<10}  ", past.root_cause or "–")
-
-
-def _structure_lines(found: Structure, now: float) -> Iterator[str]:
-    """The structure score, which stands beside health."""
-    score = "" if found.score is None else f" {found.score:.3f}"
-    label = f"{output.colored(found.status)}{output.visible(found.label[len(found.status) :])}"
-    yield f"structure (PAS){score}: {label}"
-    yield from output.wrapped(f"{found.root}, looked at {output.ago(now - found.at)} ago", 2)
-    if found.status != "healthy":
-        yield f"  → geoosctl structure --debug {output.visible(found.root)}"
-
-
-def _verdict(word: str) -> str:
-    return output.colored(word) + " " * (8 - len(word))
-
-
-def _summary(check: Check, now: float) -> str:
-    """What was found and, of a fault, for how long."""
-    if check.status == "healthy" or not 0 < check.since < now:
-        return check.summary
-    age = output.ago(now - check.since).replace(" ", "\N{NO-BREAK SPACE}")
-    return f"{check.summary}, for {age}"
-
-
-def _hanging(label: str, text: str) -> Iterator[str]:
-    """*label* and *text*, whose further lines stand under its first."""
-    margin = len(click.unstyle(label))
-    width = max(24, min(120, shutil.get_terminal_size((80, 24)).columns) - margin)
-    lines = textwrap.wrap(output.visible(text), width, break_on_hyphens=False) or [""]
-    yield label + lines[0]
-    for line in lines[1:]:
-        yield " " * margin + line

@@ -188,6 +188,7 @@ def test_health_exits_as_monitoring_plugins_do(control, geoosctl, verdict, code)
         "remedy": None,
         "checks": [],
         "structure": None,
+        "alerts": [],
         "history": [],
     }
 
@@ -220,6 +221,23 @@ def test_health_says_the_root_cause_and_the_remedy_first(control, geoosctl):
     assert "refused, for 5\N{NO-BREAK SPACE}s" in "\n".join(lines)
     assert max(map(len, lines)) <= 80
     assert "          → rm it" in lines
+
+
+def test_health_shows_the_alerts_that_fire(control, geoosctl):
+    alert = {"rule": "pas < 0.85", "value": 0.8, "threshold": 0.85, "since": time.time() - 65}
+    alert |= {"summary": "the structure score (PAS): 0.8", "remedy": "geoosctl structure --debug"}
+    control.answers[f"{CONTROL}.GetHealth"] = {
+        "status": "warning",
+        "root_cause": "x",
+        "remedy": None,
+        "checks": [{"name": "a: b", "status": "healthy", "summary": "works"}],
+        "alerts": [alert],
+    }
+    assert geoosctl("health").stdout.splitlines()[-3:] == [
+        "",
+        "warning   alert pas < 0.85  the structure score (PAS): 0.8",
+        "          for 1 min → geoosctl structure --debug",
+    ]
 
 
 def test_health_shows_its_last_turns(control, geoosctl):
@@ -282,7 +300,7 @@ def test_health_when_nothing_runs(geoosctl):
 
 
 def test_watching_health_shows_each_change_once(control, geoosctl, monkeypatch):
-    monkeypatch.setattr("geoosctl.commands.state._WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("geoosctl.commands.health._WATCH_SECONDS", 0.01)
     verdicts = iter(["healthy", "healthy", "critical", "critical"])
 
     class Script(dict):
