@@ -217,7 +217,7 @@ uninstall_all() {
     need_root uninstall
     if live; then
         systemctl --quiet disable --now geoos.target 2>/dev/null || true
-        systemctl stop 'geoos-*.service' 'geoos-*.socket' 2>/dev/null || true
+        systemctl stop 'geoos-*.service' 'geoos-*.socket' geoos.slice 2>/dev/null || true
     fi
     local source directory
     while read -r source directory; do
@@ -230,6 +230,7 @@ uninstall_all() {
     if live; then
         systemctl daemon-reload
         systemctl reset-failed 'geoos-*' 2>/dev/null || true
+        rm -rf /run/geoos
     fi
     [[ -n $DESTDIR ]] || journalctl --update-catalog || true
     say "removed geoos; left where they are: $ETC, /var/lib/geoos, /var/cache/geoos, and the users geoos-*"

@@ -184,6 +184,48 @@ def test_remote_machines_by_drop_in_alone(peopled):
         peopled.run("systemctl", "stop", "far")
 
 
+def test_viewers_on_other_machines_by_drop_ins_alone(peopled):
+    """They are let in by the address to listen on, the key of tokens, and network.conf: together.
+
+    A packet from an address of this machine that is not loopback is one from elsewhere to the
+    filter.
+    """
+    address = "192.0.2.2"
+    peopled.run("ip", "addr", "add", f"{address}/32", "dev", "lo")
+    drop_ins = "/run/systemd/system/geoos-broadcaster.service.d"
+    listen = f"{NO_ENGINE}[broadcaster]\nlisten = '0.0.0.0:8765'\n"
+    key = "token_key = 'viewers'\n"
+
+    def code(*options):
+        asked = ("curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}", *options)
+        return peopled.call(*asked, f"http://{address}:8765/api/status").stdout
+
+    try:
+        peopled.configure(listen)
+        refused = peopled.call("geoosctl", "restart", "broadcaster")
+        assert refused.returncode == 78
+        assert "token_key" in refused.stdout  # nobody without a token, off loopback
+        peopled.configure(listen + key)
+        credentials = "[Service]\nLoadCredential=viewers:/etc/geoos/credentials/viewers\n"
+        peopled.write(f"{drop_ins}/50-credentials.conf", credentials)
+        peopled.run("systemctl", "daemon-reload")
+        peopled.run("geoosctl", "start", "broadcaster")
+        assert code() == "000"
+        text = peopled.run("cat", "/usr/local/share/doc/geoos/drop-ins/network.conf")
+        peopled.write(f"{drop_ins}/50-network.conf", text)
+        peopled.run("systemctl", "daemon-reload")
+        peopled.run("systemctl", "restart", "geoos-broadcaster")
+        assert code() == "401"
+        create = ("geoosctl", "token", "create", "--key", "/etc/geoos/credentials/viewers")
+        token = peopled.run(*create).split()[-1]
+        assert code("-H", f"Authorization: Bearer {token}") == "200"
+    finally:
+        peopled.run("rm", "-rf", drop_ins)
+        peopled.run("systemctl", "daemon-reload")
+        peopled.configure(NO_ENGINE)
+        peopled.run("geoosctl", "restart", "broadcaster")
+
+
 def test_there_is_a_home_to_hide(peopled):
     """So that a home which a daemon cannot see is not merely one that is not there."""
     assert "member" in peopled.run("ls", "/home", user="geoos-bridge", group="geoos").split()

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from conftest import DAEMONS, ROOT, Machine
+from conftest import DAEMONS, ROOT, Machine, until
 from streaming import Stream, watch
 
 from geoosd.wire import events
@@ -19,6 +19,11 @@ def writable(installed, tmp_path_factory):
 
 def install(machine, *arguments):
     return machine.run("make", "-C", str(ROOT), "install", *arguments, timeout=250)
+
+
+def installed_files(machine):
+    """All that is installed, but for the releases."""
+    return sorted(machine.run("find", "/usr/local", "/etc/geoos", "-name", "*geoos*").splitlines())
 
 
 def test_a_staged_tree_knows_nothing_of_where_it_was_staged(installed):
@@ -48,7 +53,9 @@ def test_upgrade_while_a_stream_runs(writable):
     before, release = writable.main_pids(), writable.run("readlink", "/opt/geoos/current")
     writable.configure("# the administrator's own\n[engine]\nenabled = 'no'\n")
 
+    files = installed_files(writable)
     said = install(writable)
+    assert installed_files(writable) == sorted([*files, "/etc/geoos/geoos.toml.new"])
     assert "kept /etc/geoos/geoos.toml" in said
     assert "next: systemctl restart" in said
     assert writable.main_pids() == before  # nothing was touched that runs
@@ -59,7 +66,12 @@ def test_upgrade_while_a_stream_runs(writable):
         writable.run("systemctl", "restart", f"geoos-{daemon}")
     assert not stream.ended()  # all of that while it ran
     stream.must_be_whole(60)
-    writable.run("systemctl", "restart", "geoos-bridge")
+    # Now what it told to do, the bridge included; the viewer goes on and misses nothing.
+    told = said.partition("next: ")[2].splitlines()[0]
+    writable.run("sh", "-c", told)
+    until(lambda: "scripted" in writable.call("geoosctl", "models").stdout, "the model is known")
+    writable.model(20, 0.02)
+    Stream(writable, 20).must_be_whole()
     program = writable.run("readlink", "-f", "/opt/geoos/current").strip()
     for daemon, pid in writable.main_pids().items():
         assert program in writable.run("sh", "-c", f"tr '\\0' ' ' </proc/{pid}/cmdline"), daemon
@@ -77,8 +89,18 @@ def test_uninstall_leaves_the_data(writable):
 
 
 def test_install_then_start_on_a_clean_machine(writable):
-    writable.run("rm", "-rf", "/etc/geoos", "/var/lib/geoos")
+    writable.run("rm", "-rf", "/etc/geoos", "/var/lib/geoos", "/var/cache/geoos")
+    people = (
+        "for each in bridge compositor broadcaster control engine; do userdel geoos-$each; done"
+    )
+    writable.run("sh", "-c", f"{people}; groupdel geoos-admin; groupdel geoos || true")
     assert "next: systemctl enable --now geoos.target" in install(writable)
+    # Nothing is started by being installed, and no distribution's preset enables it by accident.
+    assert writable.run("systemctl", "preset", "geoos.target") == ""
+    assert writable.call("systemctl", "is-enabled", "geoos.target").stdout.strip() == "disabled"
+    assert writable.show("geoos.target", "ActiveState") == "inactive"
+    for daemon in (*DAEMONS, "engine"):
+        assert writable.run("id", "-Gn", f"geoos-{daemon}").split() == ["geoos"]
     writable.run("systemctl", "start", "geoos.target")
     assert all(writable.active(each) for each in DAEMONS)
 
@@ -99,3 +121,18 @@ def test_what_it_explains_is_installed_too(writable):
     assert writable.run("bash", "--norc", "-c", ask, "geoosd", "comp").split() == ["compositor"]
     explained = writable.run("journalctl", "--dump-catalog", events.READY.message_id)
     assert events.READY.meaning in explained
+
+
+def test_for_a_package_and_nothing_is_left_of_it(writable):
+    """PREFIX=/usr, as a distribution would; and out again."""
+    writable.run("make", "-C", str(ROOT), "uninstall")
+    assert "next: systemctl enable" in install(writable, "PREFIX=/usr")
+    unit = writable.show("geoos.target", "FragmentPath")
+    assert unit.endswith("/lib/systemd/system/geoos.target")
+    assert not unit.startswith("/usr/local")
+    writable.run("systemctl", "start", "geoos.target")
+    assert all(writable.active(each) for each in DAEMONS)
+    writable.run("make", "-C", str(ROOT), "uninstall", "PREFIX=/usr")
+    assert writable.run("find", "/usr", "/opt", "/run/systemd", "-name", "*geoos*").strip() == ""
+    assert writable.run("systemctl", "list-units", "--all", "--no-legend", "geoos*").strip() == ""
+    assert writable.call("journalctl", "--dump-catalog", events.READY.message_id).stdout == ""

@@ -1,6 +1,8 @@
 """Start, look, reload, stop, boot again."""
 
 import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import DAEMONS, NO_ENGINE, until
@@ -56,6 +58,35 @@ def test_ready_in_time(running, record_testsuite_property):
     assert all(stamp(running, unit, "InactiveExit") < min(ready) for unit in SERVICES)
 
 
+PROMISED = {
+    "Type": "notify",
+    "Restart": "always",
+    "RestartPreventExitStatus": "78",
+    "WatchdogUSec": "10s",
+    "OOMPolicy": "stop",
+    "Slice": "geoos.slice",
+    "StateDirectoryMode": "0700",
+}
+
+
+@pytest.mark.parametrize("daemon", [*DAEMONS, "engine"])
+def test_each_unit_is_as_promised(running, daemon):
+    """As systemd reads it, drop-ins and defaults included."""
+    unit = f"geoos-{daemon}.service"
+    assert {name: running.show(unit, name) for name in PROMISED} == PROMISED
+    for limit in ("MemoryMax", "TasksMax", "StartLimitBurst"):
+        assert running.show(unit, limit).isdigit(), limit
+    assert running.show(unit, "StateDirectory") == f"geoos/{daemon}"
+    assert running.show(unit, "User") == f"geoos-{daemon}"
+    after = set(running.show(unit, "After").split())
+    assert not [each for each in after if re.fullmatch(r"geoos-\w+\.service", each)]
+    sockets = set(running.show(unit, "TriggeredBy").split())
+    assert sockets <= after
+    assert bool(sockets) == (daemon != "engine")
+    # Nobody waits for the model; the target is there when all others are.
+    assert ("geoos.target" in after) == (daemon == "engine")
+
+
 def test_it_answers(running):
     for path in ("/", "/metrics", "/api/status"):
         running.run("curl", "-fsS", f"http://127.0.0.1:8765{path}")
@@ -73,14 +104,37 @@ def test_an_unwanted_engine_is_skipped_not_failed(running):
     assert running.show("geoos-engine", "Result") == "exec-condition"
 
 
+def level(machine, daemon):
+    """The level that *daemon* logs at; sets it to ``info``."""
+    call = ("geoosctl", "call", "io.geoos.Daemon.SetLogLevel", '{"level": "info"}')
+    return json.loads(machine.run(*call, "--unit", daemon, "--json"))["parameters"]["previous"]
+
+
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_reload_returns_when_it_is_done(running, daemon):
     before = running.main_pids()
-    running.run("systemctl", "reload", f"geoos-{daemon}")
-    assert running.journal("-u", f"geoos-{daemon}", "-n", "3", "MESSAGE=reloaded") or any(
-        "reloaded" in str(each["MESSAGE"]) for each in running.journal("-u", f"geoos-{daemon}")
-    )
+    running.configure(f"{NO_ENGINE}[log]\nlevel = 'warning'\n")
+    try:
+        running.run("systemctl", "reload", f"geoos-{daemon}")
+        assert level(running, daemon) == "warning"  # by now, not soon
+    finally:
+        running.configure(NO_ENGINE)
     assert running.main_pids() == before
+
+
+def test_a_reload_waits_for_its_daemon(running):
+    pid = str(running.main_pids()["bridge"])
+    running.run("kill", "-STOP", pid)
+    try:
+        with ThreadPoolExecutor(1) as another:
+            reload = another.submit(running.call, "systemctl", "reload", "geoos-bridge")
+            until(lambda: running.show("geoos-bridge", "SubState") == "reload", "it is asked to")
+            assert not reload.done()
+            running.run("kill", "-CONT", pid)
+            assert reload.result().returncode == 0
+    finally:
+        running.run("kill", "-CONT", pid)
+    assert str(running.main_pids()["bridge"]) == pid
 
 
 def test_a_refused_reload_fails_and_changes_nothing(running):
@@ -168,7 +222,20 @@ def test_any_order_and_nothing_is_lost(running, order):
     running.run("systemctl", "stop", "viewer")
 
 
-def test_everything_is_back_after_a_reboot(running):
+def boot_waited_for(machine):
+    """The daemon that the target had to wait for at boot, and for how many seconds.
+
+    systemd-analyze's critical chain is of the boot alone.
+    """
+    until(lambda: not machine.run("systemctl", "list-jobs", "--no-legend").strip(), "it is up")
+    chain = machine.run("systemd-analyze", "critical-chain", "geoos.target")
+    daemons = re.findall(r"geoos-(\w+)\.service.*? \+([\d.]+)(m?s)", chain)
+    assert len(daemons) == 1, chain  # none waits for another
+    ((name, took, unit),) = daemons
+    return name, float(took) / (1000 if unit == "ms" else 1)
+
+
+def test_everything_is_back_after_a_reboot(running, record_testsuite_property):
     running.start_all()
     before = running.main_pids()
     running.run("systemctl", "enable", "geoos.target")
@@ -176,6 +243,10 @@ def test_everything_is_back_after_a_reboot(running):
     running.reboot()
     until(lambda: all(running.active(each) for each in DAEMONS), "all are back")
     assert running.main_pids() != before
+    name, seconds = boot_waited_for(running)
+    assert name in DAEMONS  # not the engine
+    record_testsuite_property("boot, critical chain", f"{seconds:.2f} of {START_SECONDS:g} s")
+    assert seconds <= START_SECONDS
     status = running.call("geoosctl", "status")
     assert status.returncode == 0
     assert "not enabled" not in status.stdout

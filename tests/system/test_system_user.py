@@ -40,6 +40,23 @@ def test_everything_runs_as_ann(desktop):
     assert "systemctl --user enable geoos.target" in status.stdout  # her manager is found
     sockets = desktop.run("ls", f"/run/user/{desktop.uid}/geoos").split()
     assert "control.sock" in sockets
+    state = desktop.run("find", "/home/ann", "-type", "d", "-path", "*/geoos/compositor").split()
+    assert state in (
+        ["/home/ann/.config/geoos/compositor"],
+        ["/home/ann/.local/state/geoos/compositor"],
+    )
+
+
+def test_a_configuration_of_her_own(desktop):
+    own = "/home/ann/geoos.toml"
+    desktop.write(own, "[engine]\nenabled = 'no'\n[log]\nlevel = 'warning'\n")
+    desktop.write("/home/ann/.config/geoos/environment", f"GEOOS_CONFIG={own}\n")
+    desktop.run("chown", "-R", "ann:", own, "/home/ann/.config")
+    assert as_ann(desktop, "systemctl", "--user", "restart", "geoos-bridge").returncode == 0
+    call = ("geoosctl", "call", "io.geoos.Daemon.SetLogLevel", '{"level": "info"}')
+    answer = as_ann(desktop, *call, "--unit", "bridge", "--json")
+    assert '"warning"' in answer.stdout, answer.stdout + answer.stderr
+    desktop.run("rm", "/home/ann/.config/geoos/environment")
 
 
 def test_killed_it_is_back(desktop):
@@ -51,6 +68,10 @@ def test_killed_it_is_back(desktop):
 
 
 def test_geoosctl_stops_and_starts(desktop):
+    assert as_ann(desktop, "geoosctl", "stop", "bridge").returncode == 0
+    health = as_ann(desktop, "geoosctl", "health")
+    assert health.returncode == 1, health.stdout + health.stderr
+    assert health.stdout.startswith("warning: the bridge is stopped\n→ geoosctl start bridge\n")
     stopped = as_ann(desktop, "geoosctl", "stop")
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     status = as_ann(desktop, "geoosctl", "status")

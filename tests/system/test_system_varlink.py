@@ -25,6 +25,38 @@ except varlink.VarlinkError as error:
 CONTROL = "/run/geoos/control.sock"
 BRIDGE = "/run/geoos/bridge.varlink"
 DENIED = "io.geoos.PermissionDenied"
+GROUPS = {"geoos-engine": "geoos"}
+"""The group of who has none of his own: a daemon's user, that of one which does not run here. To
+its own user a daemon listens as to root, as in the foreground."""
+
+MAY = {
+    "root": {"read", "use", "admin"},
+    "chief": {"read", "use", "admin"},
+    "member": {"read", "use"},
+    "geoos-engine": {"read", "use"},
+}
+CALLS = [
+    *((f"/run/geoos/{name}.varlink", "Daemon") for name in ("bridge", "compositor", "broadcaster")),
+    (CONTROL, "Control"),
+]
+CLASSES = {
+    "read": [(*call, "GetStatus", {}) for call in CALLS],
+    "use": [
+        (CONTROL, "Control", "Snapshot", {"width": 64, "height": 64, "format": "png"}),
+        (
+            "/run/geoos/compositor.varlink",
+            "Compositor",
+            "Render",
+            {"width": 64, "height": 64, "format": "png"},
+        ),
+        (BRIDGE, "Bridge", "AddFeedback", {"session": "nobody's", "rating": 3}),
+    ],
+    "admin": [
+        *((*call, "SetLogLevel", {"level": "info"}) for call in CALLS),
+        *((*call, "Reload", {}) for call in CALLS),
+    ],
+}
+"""Calls of each access class (docs/interfaces.md): a socket, an interface, a method, arguments."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +77,7 @@ def peopled(machine):
 def ask(machine, who, address, interface="", method="", **parameters):
     """The reply, or the error, that the client got as *who*."""
     command = ["/opt/geoos/bin/python", "/srv/independent/ask.py", address, interface, method]
-    person = {} if who == "root" else {"user": who}
+    person = {} if who == "root" else {"user": who, "group": GROUPS.get(who)}
     return json.loads(machine.run(*command, json.dumps(parameters), **person))
 
 
@@ -79,6 +111,19 @@ def test_what_a_member_may_not_do(peopled, address, interface):
     assert "geoos-admin" in json.dumps(answer["parameters"])  # who may
     allowed = ask(peopled, "chief", address, interface, "SetLogLevel", level="info")
     assert "error" not in allowed
+
+
+@pytest.mark.parametrize("who", MAY)
+@pytest.mark.parametrize("access", CLASSES)
+def test_who_may_call_what(peopled, who, access):
+    """Straight at each daemon's socket as well as by way of control."""
+    for address, interface, method, arguments in CLASSES[access]:
+        answer = ask(peopled, who, address, f"io.geoos.{interface}", method, **arguments)
+        if access in MAY[who]:
+            # That there is no such session is for who may ask.
+            assert answer.get("error") in (None, "io.geoos.NotFound"), (method, answer)
+        else:
+            assert answer["error"] == DENIED, (method, answer)
 
 
 def test_a_wrong_argument_is_named(peopled):
