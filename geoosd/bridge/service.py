@@ -22,7 +22,7 @@ from geoosd.bridge.adapters.replay import Replays
 from geoosd.bridge.adapters.sessions import Sessions
 from geoosd.bridge.adapters.tokenize import Tokenizing
 from geoosd.bridge.adapters.upstream_report import UpstreamReport
-from geoosd.bridge.core import question
+from geoosd.bridge.core import conversation, question
 from geoosd.bridge.core.capabilities import Evidence
 from geoosd.bridge.core.exchange import Dialect, Exchange, dialect_of
 from geoosd.bridge.core.outbox import Outbox
@@ -237,6 +237,8 @@ class Bridge:
             replay_of=request.replay_of,
         )
         self._proxied[exchange] = _Proxied(request.model, Evidence())
+        if self._recorder.keeps_text and request.replay_of is None:
+            self._recorder.asked(exchange.session, *conversation.read(request.body))
         return exchange
 
     def _publish(self, payloads: list[Payload]) -> None:

@@ -59,16 +59,26 @@ class Timed(Struct):
     payload: Any
 
 
+class Turn(Struct, frozen=True):
+    """Something that was said to a model, or by one, before the prompt; ``role`` is the request's
+    own word for who said it."""
+
+    role: str
+    text: str
+
+
 class Recorded(Struct):
     """A session with a part of its messages; ``next`` is where to go on, None at the end.
 
-    ``prompt`` and ``system`` are there only where they were recorded.
+    ``prompt``, ``system`` and ``turns`` (what was said before the prompt, oldest first) are there
+    only where they were recorded.
     """
 
     session: Session
     messages: list[Timed]
     prompt: str | None = None
     system: str | None = None
+    turns: list[Turn] = field(default_factory=list[Turn])
     next: int | None = None
 
 

@@ -12,10 +12,17 @@ from .scripted import ScriptedUpstream
 from .stack import Stack, payloads, until
 
 PROMPT = "heliotrope-marmalade-prompt"
+BEFORE = "aubergine-quokka-before"
 ANSWER = "vermilion-zeppelin-answer"
 KEY = "sk-cobalt-walrus-key"
 TOKEN_ID = 191919
-SECRETS = {"prompt": PROMPT, "answer": ANSWER, "key": KEY, "token id": str(TOKEN_ID)}
+SECRETS = {
+    "prompt": PROMPT,
+    "what was said before": BEFORE,
+    "answer": ANSWER,
+    "key": KEY,
+    "token id": str(TOKEN_ID),
+}
 MODEL = "gemma-3-270m"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -82,14 +89,15 @@ def written(directory: Path):
 
 def ask_in_every_way(stack, upstream):
     """Prompts and proxied requests that are answered, refused, broken and abandoned."""
-    body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": PROMPT}]}
+    said = [{"role": "assistant", "content": BEFORE}, {"role": "user", "content": PROMPT}]
+    body = {"model": MODEL, "stream": True, "messages": said}
     url = f"{stack.openai}/chat/completions"
     answer = httpx.post(url, json=body, timeout=30)
     assert ANSWER[:10] in answer.text
     own = httpx.post(url, json=body, headers={"authorization": f"Bearer {KEY}-client"}, timeout=30)
     assert own.status_code == 200
-    said = stack.ctl("prompt", PROMPT)
-    assert ANSWER in said.stdout
+    told = stack.ctl("prompt", PROMPT)
+    assert ANSWER in told.stdout
     whole, upstream.body = upstream.body, upstream.body[:-200]  # breaks off
     assert stack.ctl("prompt", PROMPT).returncode
     error = {"error": {"message": f"cannot take {PROMPT} of {KEY}: {ANSWER}", "code": PROMPT}}
@@ -157,12 +165,18 @@ def test_full_shows_what_this_test_would_find(private, upstream):
     text = private.config.read_text()
     private.config.write_text(text.replace("[bridge]", '[bridge]\nrecord = "full"', 1))
     assert private.ctl("reload").returncode == 0
-    assert private.ctl("prompt", PROMPT).returncode == 0
+    asked = [{"role": "user", "content": BEFORE}, {"role": "user", "content": PROMPT}]
+    url = f"{private.openai}/chat/completions"
+    assert httpx.post(url, json={"model": MODEL, "stream": True, "messages": asked}, timeout=30)
     (session,) = private.json("sessions")["sessions"]
-    assert session["record"] == "full"
+    assert (session["record"], session["path"]) == ("full", "/v1/chat/completions")
+    for verb in (("show",), ("export", "-")):
+        shown = private.ctl("session", verb[0], session["id"], *verb[1:]).stdout
+        assert [word for word in (BEFORE, PROMPT, ANSWER[:10]) if word not in shown] == []
     private.stop()
     data = b"".join(path.read_bytes() for path in written(private.directory / "state"))
-    assert {leak.partition(" in ")[0] for leak in leaks("state", data)} >= {"prompt", "token id"}
+    found = {leak.partition(" in ")[0] for leak in leaks("state", data)}
+    assert found >= {"prompt", "what was said before", "token id"}
     assert KEY.encode() not in data
     private.config.write_text(text)
     private.start()

@@ -6,6 +6,7 @@ import sqlite3
 import msgspec
 import pytest
 import trio
+from scripted_upstream import ask as ask_http
 from test_bridge_service import FakeCompositor, FakeUpstream, ask, running, settings, until
 
 from geoosd import config
@@ -78,6 +79,43 @@ async def test_metadata_is_recorded_and_no_text(tmp_path, upstream):
     words = [word for word in text.split() if len(word) > 4]
     assert words
     assert [word for word in words if word.encode() in data] == []
+
+
+CHAT = {
+    "model": "gemma",
+    "stream": True,
+    "messages": [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "yes?"},
+        {"role": "user", "content": [{"type": "text", "text": "say a"}, {"type": "image_url"}]},
+    ],
+}
+
+
+async def proxied(runtime, body):
+    """Ask through the proxy; the session's id."""
+    status = await varlink.call(runtime.paths.varlink("bridge"), "io.geoos.Daemon.GetStatus")
+    port = int(status["status"]["addresses"][0].rpartition(":")[2])
+    answer = await ask_http(port, "POST", "/v1/chat/completions", body=json.dumps(body).encode())
+    assert answer.status == 200
+    return answer.get(b"x-geoos-session").decode()
+
+
+@pytest.mark.parametrize("record", ["full", "metadata"])
+async def test_what_was_asked_through_the_proxy(tmp_path, upstream, record):
+    async with running(tmp_path, settings(server(upstream), record=record)) as runtime:
+        session = await proxied(runtime, CHAT)
+        long = await proxied(runtime, {**CHAT, "user": "x" * (1 << 18)})
+        part = await call(runtime, "GetSession", session=session)
+        said = (part["prompt"], part["system"], part["turns"])
+        before = [{"role": "user", "text": "hello"}, {"role": "assistant", "text": "yes?"}]
+        asked = ("say a\n[image_url]", "be brief", before)
+        assert said == (asked if record == "full" else (None, None, []))
+        part = await call(runtime, "GetSession", session=long)
+        assert (part["prompt"], part["turns"]) == (None, [])
+        assert bool(part["messages"]) is (record == "full")
+    assert [body["messages"] for _, body, _ in upstream.asked] == [CHAT["messages"]] * 2
 
 
 async def test_a_replay_is_the_recording_and_says_so(tmp_path, upstream, nursery):

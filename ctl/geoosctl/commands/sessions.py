@@ -174,6 +174,8 @@ def _readable(first: Recorded, rest: Iterator[Recorded]) -> Iterator[str]:
     """Prompt and answer, in pieces, under headings."""
     if first.system:
         yield f"\n== system ==\n{first.system}\n"
+    for turn in first.turns:
+        yield f"\n== earlier: {turn.role} ==\n{turn.text}\n"
     if first.prompt:
         yield f"\n== prompt ==\n{first.prompt}\n"
     at, last = None, "\n"
@@ -274,6 +276,7 @@ def _json_lines(first: Recorded, rest: Iterator[Recorded]) -> Iterator[str]:
         "session": msgspec.to_builtins(first.session),
         "prompt": first.prompt,
         "system": first.system,
+        "turns": msgspec.to_builtins(first.turns),
     }
     yield json.dumps(head, ensure_ascii=False) + "\n"
     for part in (first, *rest):

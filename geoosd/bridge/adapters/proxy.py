@@ -78,13 +78,14 @@ Relay: TypeAlias = Callable[[UpstreamConnection, h11.Response], Awaitable[None]]
 
 class TapRequest(NamedTuple):
     """A request that is to be seen; ``upstream`` is the one that will be asked first, *replay_of*
-    the session whose answer it gets again."""
+    the session whose answer it gets again, *body* its body where that is held whole."""
 
     path: str
     model: str | None
     upstream: str | None
     choices: int
     replay_of: str | None = None
+    body: bytes = b""
 
 
 class _Failure(NamedTuple):
@@ -234,7 +235,8 @@ class Proxy:
         answer = self.cache.look_up(key) if key is not None else None
         try:
             replay_of = answer.session if answer is not None else None
-            seen = TapRequest(clean, asked.model, first, asked.choices, replay_of)
+            body = request.body.held if request.body.ended else b""
+            seen = TapRequest(clean, asked.model, first, asked.choices, replay_of, body)
             exchange = self._open_tap(seen)
         except Exception as error:  # noqa: BLE001 - as in the tap: the traffic goes on unseen
             self._on_bug("opening a tap", error)

@@ -28,6 +28,7 @@ from geoosd.runtime.service import Runtime
 from geoosd.runtime.varlink import unavailable
 from geoosd.wire import events, reports
 from geoosd.wire.messages import Payload, SessionEnded
+from geoosd.wire.sessions import Turn
 
 FILE: Final = "sessions.db"
 
@@ -89,9 +90,16 @@ class Recorder:
         )
         self._more.set()
 
-    def asked(self, session: str, prompt: str | None, system: str | None) -> None:
+    @property
+    def keeps_text(self) -> bool:
+        """Whether prompts are recorded."""
+        return self._settings.record == "full"
+
+    def asked(
+        self, session: str, prompt: str | None, system: str | None, turns: tuple[Turn, ...] = ()
+    ) -> None:
         """What was asked in it."""
-        self._recording.prompt(session, prompt, system)
+        self._recording.prompt(session, prompt, system, turns)
 
     def take(self, session: str | None, payloads: list[Payload], now: float) -> None:
         """What was published of it."""

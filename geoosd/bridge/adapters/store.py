@@ -167,7 +167,7 @@ class Store:
         with self.transaction(durable=True) as connection:
             forgotten = connection.execute(
                 "UPDATE session SET record = 'metadata', messages = 0, prompt = NULL, "
-                "system = NULL WHERE record = 'full'"
+                "system = NULL, turns = NULL WHERE record = 'full'"
             ).rowcount
             connection.execute("DELETE FROM message")
         if forgotten:

@@ -3,7 +3,7 @@
 ``PRAGMA user_version`` is the number of steps that a file has seen; a step that was ever released
 is never changed, only followed by another. ``session.number`` is the order of sessions: clocks
 jump, it does not. A session's messages exist with ``record = "full"`` alone, and are the only
-place, beside its prompt, for any text or token id.
+place, beside its prompt and the turns before it, for any text or token id.
 """
 
 from __future__ import annotations
@@ -70,6 +70,10 @@ STEPS: Final = (
     );
     CREATE INDEX feedback_session ON feedback (session);
     CREATE INDEX feedback_model ON feedback (model);
+    """,
+    # 3: what was said before the prompt of a proxied request, as JSON
+    """
+    ALTER TABLE session ADD COLUMN turns TEXT;
     """,
 )
 

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from geoosd.bridge.adapters.store import Store
 from geoosd.bridge.core.recording import Batch, Line, SessionRecord
 from geoosd.bridge.core.replay import kind_of
-from geoosd.wire.sessions import Recorded, Session, Timed
+from geoosd.wire.sessions import Recorded, Session, Timed, Turn
 
 PART: Final = 1000
 """Messages in one part of a session, unless fewer are asked for."""
@@ -25,7 +25,7 @@ _COLUMNS: Final = (
 )
 _OPEN: Final = """
     INSERT INTO session (id, model, upstream, path, dialect, choices, record, started, prompt,
-      system) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      system, turns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET id = id RETURNING number
 """
 _CLOSE: Final = f"""
@@ -80,6 +80,7 @@ def _opening(record: SessionRecord) -> tuple[Any, ...]:
         record.started,
         record.prompt,
         record.system,
+        _encoder.encode(record.turns).decode() if record.turns else None,
     )
 
 
@@ -125,12 +126,14 @@ def read(store: Store, session: str, *, after: int = 0, limit: int = PART) -> Re
     msgspec.Raw."""
     with store.reading() as connection:
         row = connection.execute(
-            f"SELECT number, prompt, system, {_COLUMNS} FROM session WHERE id = ?", (session,)
+            f"SELECT number, prompt, system, turns, {_COLUMNS} FROM session WHERE id = ?",
+            (session,),
         ).fetchone()
         if row is None:
             return None
-        number, prompt, system, *rest = row
-        part = Recorded(_session(tuple(rest)), [], prompt, system)
+        number, prompt, system, turns, *rest = row
+        said = msgspec.json.decode(turns, type=list[Turn]) if turns else []
+        part = Recorded(_session(tuple(rest)), [], prompt, system, said)
         size = 0
         for ordinal, seconds, kind, body in connection.execute(
             "SELECT ordinal, after, kind, body FROM message WHERE session = ? AND ordinal >= ? "

@@ -29,6 +29,7 @@ from geoosd.wire.messages import (
     SessionProgress,
     TokenVisualizationUpdate,
 )
+from geoosd.wire.sessions import Turn
 
 Mode: TypeAlias = Literal["off", "metadata", "full"]
 
@@ -36,7 +37,8 @@ CAPACITY: Final = 8192
 """Messages that may wait: the tokens of 64 busy streams for over two seconds."""
 
 MAX_PROMPT: Final = 1 << 18
-"""Characters kept of a prompt."""
+"""Characters kept of a prompt of geoos's own; bytes of a proxied request of which the words are
+kept."""
 
 _KEPT: Final = (TokenVisualizationUpdate, NeuralStateUpdate, SessionProgress)
 _RANK: Final[Mapping[Provenance, int]] = {"measured": 0, "derived": 1, "assumed": 2, "absent": 3}
@@ -93,6 +95,7 @@ class SessionRecord:
         "seen",
         "started",
         "system",
+        "turns",
         "upstream",
     )
 
@@ -120,6 +123,7 @@ class SessionRecord:
         self.started = started
         self.prompt: str | None = None
         self.system: str | None = None
+        self.turns: tuple[Turn, ...] = ()
         self.messages = 0
         self.lost = 0
         self.number: int | None = None
@@ -131,6 +135,7 @@ class SessionRecord:
         """Keep no text from now on."""
         self.full = False
         self.prompt = self.system = None
+        self.turns = ()
 
     def merge(self, provenance: dict[str, Provenance]) -> None:
         """Take another token's provenance: the weakest of each field stays."""
@@ -223,12 +228,16 @@ class Recording:
         self._live[session] = record
         self._opened.append(record)
 
-    def prompt(self, session: str, prompt: str | None, system: str | None) -> None:
-        """What was asked, before the session's line is written; kept in ``full`` alone."""
+    def prompt(
+        self, session: str, prompt: str | None, system: str | None, turns: tuple[Turn, ...] = ()
+    ) -> None:
+        """What was asked, and what was said before it, until the session's line is written; kept in
+        ``full`` alone."""
         record = self._live.get(session)
         if record is not None and record.full:
             record.prompt = prompt[:MAX_PROMPT] if prompt else None
             record.system = system[:MAX_PROMPT] if system else None
+            record.turns = turns
 
     def take(self, session: str | None, payloads: list[Payload], now: float) -> bool:
         """What was published of *session*; whether there is something new to write."""

@@ -11,6 +11,7 @@ from geoosd.wire.messages import (
     TokenVisualizationUpdate,
     Usage,
 )
+from geoosd.wire.sessions import Turn
 
 
 def token(text="a", position=0, **provenance):
@@ -119,7 +120,7 @@ def test_a_refusing_disk_costs_messages_and_no_line():
 def test_less_is_recorded_at_once(in_flight):
     recording = Recording("full")
     begin(recording)
-    recording.prompt("s", "secret", "also")
+    recording.prompt("s", "secret", "also", (Turn("user", "before"),))
     recording.take("s", [token("secret")], 10.0)
     batch = recording.batch() if in_flight else None
     recording.set_mode("metadata")
@@ -129,6 +130,7 @@ def test_less_is_recorded_at_once(in_flight):
     end(recording)
     batch = recording.batch()
     assert batch.said == []
+    assert batch.closed[0].turns == ()
     assert (batch.closed[0].prompt, batch.closed[0].system, batch.closed[0].full) == (
         None,
         None,

@@ -13,6 +13,7 @@ from geoosd.bridge.adapters.store_sessions import SessionQuery
 from geoosd.bridge.core.recording import Recording
 from geoosd.errors import ConfigError
 from geoosd.wire.messages import SessionEnded, TokenVisualizationUpdate, Usage
+from geoosd.wire.sessions import Turn
 
 SECRET = "xylophone-quartz"
 
@@ -36,7 +37,7 @@ def record(store, session, *, mode="full", words=("a", "b"), model="m", wall=100
         now=0.0,
         wall=wall,
     )
-    recording.prompt(session, f"prompt {SECRET}", None)
+    recording.prompt(session, f"prompt {SECRET}", None, (Turn("user", f"before {SECRET}"),))
     for position, word in enumerate(words):
         token = TokenVisualizationUpdate(
             word, position, token_id=77, session=session, provenance={"token_id": "measured"}
@@ -67,6 +68,7 @@ def test_a_session_is_read_as_it_was(store):
     assert session.provenance == {"token_id": "measured"}
     part = store_sessions.read(store, "one", limit=1)
     assert part.prompt == f"prompt {SECRET}"
+    assert part.turns == [Turn("user", f"before {SECRET}")]
     assert part.next == 1
     rest = store_sessions.read(store, "one", after=1)
     assert rest.next is None

@@ -47,6 +47,7 @@ PARTS = {
     ],
     "prompt": "Say hello",
     "system": "Be brief",
+    "turns": [{"role": "user", "text": "Hi"}, {"role": "assistant", "text": "Yes?"}],
     "next": None,
 }
 
@@ -81,7 +82,8 @@ def test_show(control, geoosctl):
     assert result.exit_code == 0
     text = result.stdout.partition("\n\n")[2]
     assert text == (
-        "== system ==\nBe brief\n\n== prompt ==\nSay hello\n"
+        "== system ==\nBe brief\n\n== earlier: user ==\nHi\n\n== earlier: assistant ==\nYes?\n"
+        "\n== prompt ==\nSay hello\n"
         "\n== reasoning ==\nhm\n\n== answer ==\nHello\x1b[31m\n"
     )
     assert "activation measured" in result.stdout
@@ -102,6 +104,7 @@ def test_export(control, geoosctl, tmp_path):
     assert geoosctl("session", "export", "sAbc", str(tmp_path / "a.jsonl")).exit_code == 0
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert lines[0]["session"]["id"] == "sAbc"
+    assert (lines[0]["prompt"], lines[0]["turns"][1]["text"]) == ("Say hello", "Yes?")
     assert lines[3] == token("Hel")
     assert geoosctl("session", "export", "sAbc", str(tmp_path / "a.txt")).exit_code == 0
     assert "== answer ==\nHello" in (tmp_path / "a.txt").read_text()
