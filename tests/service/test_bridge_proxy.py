@@ -540,6 +540,10 @@ async def test_models_are_geooss_own_list():
     [
         ("GET", "/", 404),
         ("GET", "/metrics", 404),
+        ("GET", "/slots", 404),
+        ("POST", "/completion", 200),
+        ("POST", "/infill/", 200),
+        ("POST", "/completion/../slots", 404),
         ("OPTIONS", "*", 404),
         ("GET", "/v1/../admin", 400),
         ("GET", "/v1/%2e%2e/admin", 400),

@@ -1,10 +1,11 @@
 """The transparent proxy: any OpenAI-compatible request goes through, and geoos sees it happen.
 
-docs/interfaces.md, Bridge proxy. ``/v1/*`` and ``/api/*`` go on with their method, headers and body
-to the upstream that ``model`` chooses; the answer comes back byte for byte, with
-``x-geoos-upstream`` and, where a session is told to the map, ``x-geoos-session``. ``/v1/models`` is
-geoos's own: the merged list. A request's body is changed in two cases: ``UPSTREAM/model`` reaches
-that upstream as ``model``, and with ``enrich`` fields are inserted (:mod:`..core.enriching`).
+docs/interfaces.md, Bridge proxy. ``/v1/*``, ``/api/*`` and llama.cpp's own ``/completion`` go on
+with their method, headers and body to the upstream that ``model`` chooses; the answer comes back
+byte for byte, with ``x-geoos-upstream`` and, where a session is told to the map,
+``x-geoos-session``. ``/v1/models`` is geoos's own: the merged list. A request's body is changed in
+two cases: ``UPSTREAM/model`` reaches that upstream as ``model``, and with ``enrich`` fields are
+inserted (:mod:`..core.enriching`).
 
 Each piece of an answer is sent on before it is shown to the :class:`.tap.Tap`; the next one is read
 from the upstream when the client has taken it. A request is sent once to each upstream tried, and
@@ -169,10 +170,11 @@ class Proxy:
         text = path.decode("ascii")
         if request.method in (b"CONNECT", b"TRACE"):
             await request.respond_error(405, "bad_request", "cannot do that method here")
-        elif target is None or not text.startswith(("/v1/", "/api/")):
-            await request.respond_error(
-                404, "not_found", "cannot serve this path: only /v1/ and /api/ are forwarded"
+        elif target is None or not _is_forwarded(text):
+            message = (
+                "cannot serve this path: forwarded are /v1/, /api/ and llama.cpp's /completion"
             )
+            await request.respond_error(404, "not_found", message)
         elif http_fields.climbs(path):
             await request.respond_error(400, "bad_request", "cannot take a path with dot segments")
         elif text.rstrip("/") == _MODELS or text.startswith(f"{_MODELS}/"):
@@ -394,6 +396,10 @@ class Proxy:
         if wait:
             fields.append(_retry(wait))
         await request.respond_error(status, failure.code, str(failure), fields)
+
+
+def _is_forwarded(path: str) -> bool:
+    return path.startswith(("/v1/", "/api/")) or path.rstrip("/") in dialects.NATIVE
 
 
 def _retry(wait: float) -> tuple[bytes, bytes]:

@@ -30,6 +30,9 @@ class Reading(NamedTuple):
     decode: Decode
 
 
+NATIVE: Final = ("/completion", "/completions", "/infill")
+"""llama.cpp's own paths, which are neither under ``/v1`` nor under ``/api``."""
+
 _DIALECTS: Final[dict[str, Dialect]] = {
     "/v1/chat/completions": "chat",
     "/api/v0/chat/completions": "chat",
@@ -37,12 +40,10 @@ _DIALECTS: Final[dict[str, Dialect]] = {
     "/api/v0/completions": "completions",
     "/v1/responses": "responses",
     "/v1/messages": "messages",
-    "/completion": "completion",
-    "/completions": "completion",
-    "/infill": "completion",
     "/api/chat": "ollama",
     "/api/generate": "ollama",
     "/api/v1/chat": "lmstudio",
+    **dict.fromkeys(NATIVE, "completion"),
 }
 
 PATHS: Final = tuple(_DIALECTS)
