@@ -1,10 +1,14 @@
 """Recorded, looked up, shown again, rated, exported and deleted: as a user does it."""
 
 import json
+import subprocess
+import threading
+import time
 
 import pytest
 
-from .stack import payloads, text_of
+from .scripted import ScriptedUpstream
+from .stack import BIN, payloads, running, text_of, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -39,6 +43,34 @@ def test_a_replay_is_seen_by_all_and_says_so(recording):
     assert len(stack.json("sessions")["sessions"]) == 1
 
 
+def test_a_replay_keeps_the_recorded_pace_or_a_multiple_of_it(recording, scripted):
+    stack, _ = recording
+    scripted.gate.clear()
+    scripted.begun.clear()
+    asking = threading.Thread(target=stack.ctl, args=("prompt", "Say it slowly"))
+    asking.start()
+    assert scripted.begun.wait(10)
+    assert not scripted.gate.wait(1.0)  # so long is the pause that is recorded
+    scripted.gate.set()
+    asking.join(30)
+    session = stack.json("sessions")["sessions"][0]["id"]
+    shown = stack.json("session", "show", session)["messages"]
+    recorded = [m["after"] for m in shown if m["message_type"] == "TokenVisualizationUpdate"]
+    took = {}
+    for speed in (1, 4):
+        with stack.viewer() as viewer:
+            viewer.read("Snapshot")
+            before = time.time()
+            assert stack.ctl("session", "replay", session, "--speed", str(speed)).returncode == 0
+            messages = viewer.read("SessionEnded")
+        at = [m["timestamp"] for m in messages if m["message_type"] == "TokenVisualizationUpdate"]
+        assert len(at) == len(recorded)
+        assert at[-1] - before >= recorded[-1] / speed  # never faster than it is to be
+        took[speed] = at[-1] - at[0]
+    assert recorded[-1] - recorded[0] > 0.9
+    assert took[4] < took[1]
+
+
 def test_rated_exported_and_deleted(recording, tmp_path):
     stack, session = recording
     assert stack.ctl("feedback", "add", session, "5", "to the point").returncode == 0
@@ -70,3 +102,46 @@ def test_a_batch(recording, tmp_path, scripted):
     assert sorted(answer["id"] for answer in answers) == [1, 2, 3, 4, 5, 6]
     assert len({answer["text"] for answer in answers}) == 1
     assert answers[0]["text"]
+
+
+class StopsAfter(threading.Event):
+    """The ``begun`` of *upstream* that closes its gate once *count* requests have come."""
+
+    def __init__(self, upstream, count):
+        super().__init__()
+        self.upstream, self.count = upstream, count
+
+    def set(self):
+        if len(self.upstream.requests) > self.count:
+            self.upstream.gate.clear()
+        super().set()
+
+
+def test_a_batch_that_is_killed_goes_on_where_it_was(tmp_path):
+    prompts, results = tmp_path / "prompts.jsonl", tmp_path / "prompts.results.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"p{n}"}) + "\n" for n in range(12)))
+
+    def answers():
+        lines = results.read_text().splitlines() if results.exists() else []
+        return [json.loads(line) for line in lines]
+
+    with ScriptedUpstream() as upstream:
+        upstream.begun = StopsAfter(upstream, 5)
+        with running(tmp_path, engine=False, upstream=upstream.url) as stack:
+            command = [BIN / "geoosctl", "batch", str(prompts), "--concurrency", "2"]
+            process = subprocess.Popen(command, env=stack.environ, stdin=subprocess.DEVNULL)
+            until(lambda: len(upstream.requests) >= 6 and len(answers()) >= 4, 20, "the middle")
+            process.kill()
+            process.wait(10)
+            upstream.begun = threading.Event()
+            upstream.gate.set()
+            done = answers()
+            assert 4 <= len(done) < 12
+            asked = len(upstream.requests)
+            again = stack.json("batch", str(prompts))
+            assert (again["asked"], again["failed"]) == (12 - len(done), 0)
+            assert len(upstream.requests) - asked == again["asked"]
+            assert stack.json("batch", str(prompts))["asked"] == 0
+    assert answers()[: len(done)] == done
+    assert sorted(answer["id"] for answer in answers()) == list(range(1, 13))
+    assert all(answer["text"] and answer["error"] is None for answer in answers())

@@ -530,6 +530,41 @@ async def test_positions_count_down_and_clients_take_turns(tmp_path):
     assert said_to == {"b1": [], "b2": [0], "me": [1, 0], "b3": [1, 2, 1, 0]}
 
 
+async def test_prompts_wait_for_their_upstream_s_rate(tmp_path, mock_clock):
+    """One every two seconds, on a clock that only the test moves."""
+    server = model_server("slow", streaming())
+    answered = []
+
+    async def one(runtime):
+        answered.append((await ask(runtime))[-1]["payload"]["error"])
+
+    async def quiet(condition):
+        while not condition():
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+    async def requests(runtime):
+        return len((await get(runtime, "GetStatus"))["status"]["requests"])
+
+    async def pass_by(seconds):
+        mock_clock.jump(seconds)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        return len(server.posts)
+
+    async with bridge(tmp_path, server, rate=0.5) as runtime, trio.open_nursery() as asking:
+        asking.start_soon(one, runtime)
+        await quiet(lambda: len(answered) == 1)
+        asking.start_soon(one, runtime)
+        asking.start_soon(one, runtime)
+        while await requests(runtime) != 2:
+            pass
+        assert await pass_by(1.9) == 1
+        assert await pass_by(0.2) == 2
+        assert await pass_by(1.7) == 2
+        assert await pass_by(0.3) == 3
+        await quiet(lambda: len(answered) == 3)
+    assert answered == [None, None, None]
+
+
 async def test_a_full_queue_turns_away_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(turns_module.Turns.__init__, "__defaults__", (1,))
     gate = trio.Semaphore(0)
