@@ -86,7 +86,7 @@ $(VENV)/.run: $(INPUTS) | $(VENV)/.made
 
 $(VENV)/.dev: $(INPUTS) | $(VENV)/.made
 	@echo "installing into $(VENV), with the tools for tests and checks"
-	@$(PIP) -e '.[engine,structure,dev]'
+	@$(PIP) -e '.[engine,structure,video,dev]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.bench: $(INPUTS) | $(VENV)/.made

@@ -3,8 +3,7 @@
 ``ingest.sock`` → validate (:mod:`.core.intake`) → place (:mod:`.core.places`) → apply
 (:mod:`.core.scene`) → ring (:mod:`.adapters.feed`) → ``feed.sock``. Pictures are drawn only when
 somebody asks (``io.geoos.Compositor``), frames (:mod:`.adapters.frames`) only while a consumer of
-the feed demands them. This version draws with NumPy alone; the GPU that wgpu finds is reported, not
-used.
+the feed demands them; what draws them is :mod:`.adapters.backends`' choice.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ import trio
 from msgspec import Meta, Struct
 from prometheus_client import Counter
 
-from geoosd.compositor.adapters import gpu_probe, themes
+from geoosd.compositor.adapters import gpu_profile, themes
+from geoosd.compositor.adapters.backends import Backends
 from geoosd.compositor.adapters.encode import MEDIA_TYPES, Format
 from geoosd.compositor.adapters.feed import Feed
 from geoosd.compositor.adapters.frames import Frames
@@ -37,7 +37,7 @@ from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.plan import FramePlan
 from geoosd.compositor.core.scene import Scene
 from geoosd.config import Config
-from geoosd.errors import ConfigError, MessageError, StartError, VarlinkError
+from geoosd.errors import MessageError, StartError, VarlinkError
 from geoosd.runtime import sockets
 from geoosd.runtime.health import Finding
 from geoosd.runtime.metrics import RateMeter
@@ -104,8 +104,7 @@ class Compositor:
         self._places = Places()
         self._themes: dict[str, Theme] = {}
         self._theme_name = themes.DEFAULT
-        self._gpu = "not looked for yet"
-        self._tokens, self._messages = RateMeter(), RateMeter()
+        self._tokens, self._messages, self._drawn = RateMeter(), RateMeter(), RateMeter()
         self._ingest = Ingest(self._take, now=runtime.now)
         self._feed = Feed(
             secrets.token_hex(8),
@@ -114,7 +113,7 @@ class Compositor:
             now=runtime.now,
             on_demand=self._ingest.pass_on,
         )
-        self._painter = Painter(runtime.registry)
+        self._painter = Painter(runtime.registry, Backends(runtime.log))
         settings = runtime.config.compositor
         self._frames = Frames(
             Pacer(settings.fps, settings.decay_seconds),
@@ -143,6 +142,7 @@ class Compositor:
         server.add(f"{_INTERFACE}.SaveTheme", self._save_theme, "admin")
         server.add(f"{_INTERFACE}.Save", self._save, "admin")
         health.add_probe("ingest", self._probe_ingest)
+        health.add_probe("drawing", self._painter.backends.health)
 
     @property
     def _theme(self) -> Theme:
@@ -153,7 +153,6 @@ class Compositor:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Restore the state, open the sockets, warm the renderer up; then serve."""
         runtime = self._runtime
-        _check(runtime.config)
         keeper = self._keeper = Keeper(runtime, self._scene)
         await self._load_themes()
         self._places = await keeper.restore(self._themes)
@@ -170,10 +169,13 @@ class Compositor:
             nursery.start_soon(keeper.run)
             nursery.start_soon(self._frames.run)
             self._add_proofs()
-            nursery.start_soon(self._probe_gpu)
+            nursery.start_soon(
+                self._painter.backends.seek, runtime.config.compositor, runtime.state_dir
+            )
             task_status.started()
             await runtime.draining.wait()
             nursery.cancel_scope.cancel()
+        await self._painter.backends.close()
         await keeper.save()
 
     def _add_proofs(self) -> None:
@@ -204,16 +206,8 @@ class Compositor:
             raise StartError(f"cannot find theme {themes.DEFAULT} in {where[0]}; install again")
         self._themes = found
 
-    async def _probe_gpu(self) -> None:
-        if self._runtime.config.compositor.backend == "numpy":
-            self._gpu = 'not looked for: [compositor] backend = "numpy"'
-            return
-        self._gpu = str(await gpu_probe.probe())
-        self._runtime.log.info("looked for a GPU", found=self._gpu)
-
     async def reload(self, config: Config) -> None:
         """Take over decay, record and themes; sockets stay as they are."""
-        _check(config)
         await self._load_themes()
         if self._theme_name not in self._themes:
             self._theme_name = themes.DEFAULT
@@ -277,11 +271,11 @@ class Compositor:
             rates={
                 "tokens": round(rate, 2),
                 "messages": round(self._messages.per_second(now), 2),
+                "frames": round(self._drawn.per_second(now), 2),
             },
             queues=[*self._feed.queues(), self._painter.queue()],
             details={
-                "backend": "numpy",
-                "gpu": self._gpu,
+                **self._painter.details(),
                 "frames": str(self._frames.count),
                 "theme": self._theme_name,
                 "epoch": ring.epoch,
@@ -350,6 +344,7 @@ class Compositor:
             return lambda: lettered(views.draw(taken, look, theme))
 
         data = await self._painter.paint(take, "jpeg")
+        self._drawn.add(1, trio.current_time())
         self._feed.show(pictures.encode_picture(pictures.Picture(width, height, seq, data)))
 
     async def _list_themes(self, _call: IncomingCall) -> Mapping[str, Any]:
@@ -425,15 +420,6 @@ def _look(query: _RenderQuery) -> Look:
 _SOCKETS: Final = ("ingest.sock", "feed.sock")
 
 
-def _check(config: Config) -> None:
-    """Raises :class:`ConfigError` for what this version cannot do."""
-    if config.compositor.backend == "wgpu":
-        raise ConfigError(
-            'cannot use compositor.backend = "wgpu": this version draws with NumPy only; '
-            'use "auto" or "numpy"'
-        )
-
-
 def _bind_legacy(path: Path) -> trio.SocketListener:
     sock = sockets.bind_unix(path)
     sock.setblocking(False)
@@ -444,4 +430,5 @@ SPEC = ServiceSpec(
     name="compositor",
     summary="Place tokens on the map, keep the neural state, draw it.",
     create=Compositor,
+    add_arguments=gpu_profile.add_arguments,
 )

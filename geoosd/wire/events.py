@@ -166,6 +166,13 @@ RECORDING_RESUMED: Final = Event(
     "The disk takes them again.",
     "Nothing to do.",
 )
+GPU_FAILED: Final = Event(
+    "8a0a126ba45d4e7d93166be2c093cd40",
+    "GPU failed",
+    "The GPU failed; geoos draws with NumPy",
+    "The driver said: @GEOOS_ERROR@\nNo frame and no state was lost; pictures look the same.",
+    "geoosctl restart compositor tries the GPU again; docs/gpu.md says what to look at.",
+)
 
 ALERT_FIRED: Final = Event(
     "26f28cc715fe4381bf73e3c738bae91d",
@@ -214,6 +221,7 @@ EVENTS: Final = (
     ALERT_FIRED,
     ALERT_RESOLVED,
     ALERT_NOT_POSTED,
+    GPU_FAILED,
 )
 
 

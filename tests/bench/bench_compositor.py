@@ -1,33 +1,52 @@
-"""Pictures by NumPy: CPU-milliseconds from the scene to pixels, beside a copy of the same frame.
+"""Pictures by both backends, beside a copy of the same frame.
 
 The copy is the floor that memory bandwidth sets: it goes through so many frames that caches do not
-help. ``lit`` cells were each lit by a token of their own. ``first`` is the first picture of a view,
-the others are drawn again and again, as for somebody who keeps asking: plan and lit tiles are made
-anew each time, the ground is not.
+help. ``lit`` cells were each lit by a token of their own; these are CPU-milliseconds of NumPy from
+the scene to pixels. ``first`` is the first picture of a view, the others are drawn again and again,
+as for somebody who keeps asking: plan and lit tiles are made anew each time, the ground is not.
+``tokens`` are said in each frame of a stream that has run for a minute, so that the newest 8,192
+(or with one token a frame 1,680) are alight; these are milliseconds from plan to pixels: of CPU
+for NumPy and for a software adapter, which is named as such and shows that the path works, not how
+fast a GPU is; of time for a GPU.
 """
 
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from measure import Pace, Result, Turn, alternate, at_most, cpu_cost, ratio, value
+from measure import Pace, Result, Skipped, Turn, alternate, at_most, cpu_cost, ratio, value
 
+from geoosd.compositor.adapters import trial
+from geoosd.compositor.adapters.backends import open_wgpu
 from geoosd.compositor.adapters.render_numpy import NumpyBackend
 from geoosd.compositor.core import frame, palette
 from geoosd.compositor.core.places import Places
+from geoosd.compositor.core.plan import Backend, BackendError
 from geoosd.compositor.core.scene import Scene
 from geoosd.wire.messages import Theme, TokenVisualizationUpdate
 
 NAME = "compositor"
 _THEME = Path(__file__).parents[2] / "etc" / "themes" / "aurora.json"
 _CASES = dict.fromkeys((512, 1024, 2048, 4096), (0, 1, 17, 170, 1000))
+_STREAMS = (0, 1, 17, 170, 1000)
 _TARGETS = {(1024, 0): 0.2, (1024, 1): 5.0}
 _VOCABULARY = 262_144
+_FIRST = """
+from geoosd.compositor.adapters.encode import encode
+from geoosd.compositor.adapters import trial
+from geoosd.compositor.adapters.backends import open_wgpu
+from geoosd.compositor.adapters.render_numpy import render
+from geoosd.compositor.adapters.trial import session
+encode(render(next(session(17, 1024, 1024))), "jpeg")
+"""
 _COPIED = 256 << 20
 """Bytes of frames: several times the largest caches."""
 
@@ -68,8 +87,63 @@ def copying(side: int) -> Callable[[], None]:
     return copy
 
 
+def drawing(backend: Backend, tokens: int, side: int, clock: Callable[[], float]) -> Turn:
+    """Draws one frame after the other of a running stream; milliseconds of a frame by *clock*."""
+    plans = itertools.cycle(list(itertools.islice(trial.session(tokens, side, side), 4)))
+    backend.draw(next(plans))
+
+    def turn() -> float:
+        began = clock()
+        for _ in range(3):
+            backend.draw(next(plans))
+        return (clock() - began) * 1000 / 3
+
+    return turn
+
+
+def streams(pace: Pace) -> Iterator[Result]:
+    """Sizes and tokens a frame, by both backends."""
+    backends: dict[str, Backend] = {"NumPy": NumpyBackend()}
+    try:
+        gpu = open_wgpu("")
+        backends["wgpu in software" if "CPU" in gpu.adapter else "wgpu"] = gpu
+    except BackendError as error:
+        yield Skipped(f"{NAME}, streams: wgpu", str(error))
+    for side, tokens in itertools.product(_CASES, _STREAMS):
+        turns: dict[str, Turn] = {"copy": partial(cpu_cost, copying(side), 0.02)}
+        for name, backend in backends.items():
+            clock = time.perf_counter if name == "wgpu" else time.process_time
+            turns[name] = drawing(backend, tokens, side, clock)
+        measured = alternate(turns, pace.rounds)
+        for name in backends:
+            yield ratio(
+                f"{NAME}, {side} x {side}, stream: {tokens} a frame, {name} / copy",
+                " ms",
+                measured[name],
+                measured["copy"],
+                "lower",
+            )
+    for backend in backends.values():
+        backend.close()
+
+
+def first_picture() -> float:
+    """Seconds from the start of a process to its first picture, encoded."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", _FIRST], check=True)
+    return time.perf_counter() - began
+
+
 def run(pace: Pace) -> Iterator[Result]:
-    """Sizes and numbers of lit cells."""
+    """Sizes and numbers of lit cells, streams, the first picture."""
+    first_pictures = alternate({"first": first_picture}, pace.rounds)["first"]
+    yield value(f"{NAME}: time to the first picture", " s", first_pictures, at_most(1.0))
+    yield from lit_cells(pace)
+    yield from streams(pace)
+
+
+def lit_cells(pace: Pace) -> Iterator[Result]:
+    """Sizes and numbers of lit cells, by NumPy."""
     table = palette.lut(msgspec.json.decode(_THEME.read_bytes(), type=Theme))
     for side, counts in _CASES.items():
         turns: dict[str, Turn] = {"copy": partial(cpu_cost, copying(side), pace.seconds / 10)}

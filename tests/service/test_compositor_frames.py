@@ -1,6 +1,7 @@
 """Frames on the feed: only for those who demand them, only while something changes."""
 
 import io
+import re
 from itertools import pairwise
 
 import trio
@@ -53,6 +54,32 @@ async def test_who_watches_sees_a_token_light_up(world):  # noqa: F811
     # Who does not watch gets the message and no picture.
     assert (await plain.expect(TokenVisualizationUpdate)).token_id == 7
     assert plain.waiting == []
+    await world.stop()
+
+
+def drawn(metrics):
+    """How many pictures have been drawn, for whomever."""
+    (line,) = re.findall(r"^geoos_compositor_picture_seconds_count (\S+)$", metrics, re.MULTILINE)
+    return int(float(line))
+
+
+async def test_nothing_is_drawn_but_what_somebody_looks_at(world):  # noqa: F811
+    await world.start("compositor.fps=60")
+
+    async def count():
+        return drawn((await world.call("io.geoos.Daemon.GetMetrics"))["text"])
+
+    warmed_up = await count()
+    assert warmed_up == 1
+    producer = await world.connect("ingest.sock")
+    await producer.say(ProducerHello("p", 1))
+    plain, _ = await world.consumer("newest")
+    for n in range(1, 301):
+        await producer.say(TokenVisualizationUpdate("a", n, token_id=n, model="m"), n=n)
+        await plain.expect(TokenVisualizationUpdate)
+    assert await count() == warmed_up
+    await world.call("io.geoos.Compositor.Render", {"width": 64, "height": 64})
+    assert await count() == warmed_up + 1
     await world.stop()
 
 

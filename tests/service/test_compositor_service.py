@@ -21,7 +21,7 @@ from geoosd.compositor.core.field import key_of
 from geoosd.compositor.core.scene import MEMORY_DECAY, Scene
 from geoosd.compositor.core.views import VIEWS
 from geoosd.compositor.service import SPEC
-from geoosd.errors import ConfigError, VarlinkError
+from geoosd.errors import VarlinkError
 from geoosd.runtime import logs, service, varlink
 from geoosd.wire import framing
 from geoosd.wire.messages import (
@@ -645,22 +645,6 @@ async def test_a_day_of_idling_saves_nothing_and_changes_nothing(autojump_clock,
     assert again.memory.value(key_of(1, 7), now) == pytest.approx(
         math.exp(-(now - began) / MEMORY_DECAY), rel=1e-6
     )
-
-
-async def test_what_this_version_cannot_do_is_refused_at_start_and_at_reload(world):
-    wrong = config.load(None, ["compositor.backend=wgpu"])
-    with logs.unconfigured("compositor") as book:
-        runtime = service.Runtime("compositor", wrong, world.paths, log_book=book)
-        with pytest.RaisesGroup(
-            pytest.RaisesExc(ConfigError, match="draws with NumPy only"), flatten_subgroups=True
-        ):
-            await service.serve(SPEC, runtime)
-        compositor = SPEC.create(service.Runtime("compositor", wrong, world.paths, log_book=book))
-        with pytest.raises(ConfigError, match="NumPy"):
-            await compositor.reload(wrong)
-    await world.start()
-    await world.call("io.geoos.Daemon.Reload")
-    assert world.runtime.state == "active"
 
 
 async def test_a_consumer_that_does_not_read_gets_a_gap_and_holds_up_nobody(nursery):

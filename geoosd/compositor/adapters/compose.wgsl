@@ -62,13 +62,13 @@ fn far_at(row: u32, column: u32) -> u32 {
   return min(far[row * (grid.columns / 16u + 4u) + column], FAR_MOST);
 }
 
-fn far_in_column(row: u32, place: u32, column: u32) -> u32 {
-  return blended(place, far_at(row - 1u, column), far_at(row, column), far_at(row + 1u, column));
+fn far_in_row(row: u32, column: u32, place: u32) -> u32 {
+  return blended(place, far_at(row, column - 1u), far_at(row, column), far_at(row, column + 1u));
 }
 
-fn soft_in_column(row: u32, place: u32, column: u32) -> u32 {
+fn soft_in_row(row: u32, column: u32, place: u32) -> u32 {
   let at = row * 18u + column;
-  return blended(place, soft[at - 18u], soft[at], soft[at + 18u]);
+  return blended(place, soft[at - 1u], soft[at], soft[at + 1u]);
 }
 
 @compute @workgroup_size(256)
@@ -82,12 +82,12 @@ fn compose(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     // The far field, four times as large: 3 of its margin are left over on each side.
     let far_row = tile_row * 4u + (row + 3u) / 4u + 1u;
     let far_column = tile_column * 4u + (column + 3u) / 4u + 1u;
-    let down = (row + 3u) % 4u;
+    let across = (column + 3u) % 4u;
     let wide = blended(
-      (column + 3u) % 4u,
-      far_in_column(far_row, down, far_column - 1u),
-      far_in_column(far_row, down, far_column),
-      far_in_column(far_row, down, far_column + 1u),
+      (row + 3u) % 4u,
+      far_in_row(far_row - 1u, far_column, across),
+      far_in_row(far_row, far_column, across),
+      far_in_row(far_row + 1u, far_column, across),
     );
     let at = (tile_row * 16u + row) * (grid.columns / 4u + 2u) + tile_column * 16u + column;
     let energy = scaled(near[at] + wide, grid.glow_scale);
@@ -101,14 +101,14 @@ fn compose(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     let row = y / 4u + 1u;
     let column = x / 4u + 1u;
     let light = blended(
-      x % 4u,
-      soft_in_column(row, y % 4u, column - 1u),
-      soft_in_column(row, y % 4u, column),
-      soft_in_column(row, y % 4u, column + 1u),
+      y % 4u,
+      soft_in_row(row - 1u, column, x % 4u),
+      soft_in_row(row, column, x % 4u),
+      soft_in_row(row + 1u, column, x % 4u),
     );
     let at = (tile_row * 64u + y) * grid.columns + tile_column * 64u + x;
     let energy = scaled(stars[at], grid.star_scale) + still[at];
-    var index = min(min(energy >> 6u, 4095u) + light, 4095u);
+    var index = min((energy >> 6u) + light, 4095u);
     if (grid.tinted != 0u) {
       let quarter = (tile_row * 16u + y / 4u) * (grid.columns / 4u) + tile_column * 16u + x / 4u;
       index |= (ranks[quarter] & 15u) << 12u;

@@ -142,20 +142,18 @@ class _Canvas:
     def _compose(self, plan: FramePlan, row: int, first: int, end: int, *, tinted: bool) -> None:
         """Look every pixel of a run of tiles up."""
         here = np.s_[row * TILE : (row + 1) * TILE, first * TILE : end * TILE]
-        energy = glow.scaled(self.stars[here], plan.star_scale) + self.still[here]
-        energy >>= np.uint32(glow.TO_LEVELS)
-        np.minimum(energy, np.uint32(LEVELS - 1), out=energy)
-        level = energy.astype(np.uint16)
+        level = glow.scaled(self.stars[here], plan.star_scale) + self.still[here]
+        level >>= np.uint32(glow.TO_LEVELS)
         near = self.near[row * 16 : row * 16 + 18, first * 16 : end * 16 + 2]
         far = self.far[row * 4 : row * 4 + 8, first * 4 : end * 4 + 4]
         if (light := glow.levels(near, far, plan.glow_scale)) is not None:
             level += light
-        np.minimum(level, np.uint16(LEVELS - 1), out=level)
+        np.minimum(level, np.uint32(LEVELS - 1), out=level)
         if tinted:
             there = np.s_[row * 16 : (row + 1) * 16, first * 16 : end * 16]
-            tint = (self.ranks[there] & np.uint32(15)).astype(np.uint16) << np.uint16(12)
+            tint = (self.ranks[there] & np.uint32(15)) << np.uint32(12)
             level |= np.repeat(np.repeat(tint, 4, axis=0), 4, axis=1)
-        self.picture[here] = np.take(self.lut, level, mode="clip")
+        np.take(self.lut, level, out=self.picture[here], mode="clip")
 
 
 def _rank(ranks: Ranks, stars: Stamps, plan: FramePlan, reach: int) -> None:

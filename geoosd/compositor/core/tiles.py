@@ -15,6 +15,7 @@ TILE: Final = 64
 """Pixels along one side; blocks of this height also halve the time of composing."""
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
+Indices: TypeAlias = npt.NDArray[np.intp]
 
 
 class LiveTiles:
@@ -28,12 +29,18 @@ class LiveTiles:
         if len(x) == 0:
             return
         rows, columns = self.mask.shape
-        for step_y in range(-reach, reach + TILE, TILE):
-            row = (y + min(step_y, reach)) // TILE
-            for step_x in range(-reach, reach + TILE, TILE):
-                column = (x + min(step_x, reach)) // TILE
-                inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-                self.mask[row[inside].astype(np.intp), column[inside].astype(np.intp)] = True
+        first_row, end_row = _range(y, reach, rows)
+        first, end = _range(x, reach, columns)
+        # Corners of rectangles of tiles: their running sums, both ways, count what covers a tile.
+        wide = columns + 1
+
+        def corners(row: Indices, column: Indices) -> Indices:
+            return np.bincount(row * wide + column, minlength=(rows + 1) * wide)
+
+        counts = corners(first_row, first) + corners(end_row, end)
+        counts -= corners(first_row, end) + corners(end_row, first)
+        covered = counts.reshape(rows + 1, wide).cumsum(axis=0).cumsum(axis=1)
+        self.mask |= covered[:-1, :-1] > 0
 
     def count(self) -> int:
         """How many tiles are live."""
@@ -46,3 +53,12 @@ class LiveTiles:
             begins, ends = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
             for first, end in zip(begins.tolist(), ends.tolist(), strict=True):
                 yield row, first, end
+
+
+def _range(at: npt.NDArray[Any], reach: int, count: int) -> tuple[Indices, Indices]:
+    """The first tile within *reach* of each point, and the one behind the last."""
+    first, last = (at - reach) // TILE, (at + reach) // TILE
+    return (
+        np.clip(first, 0, count).astype(np.intp),
+        np.clip(last + 1, 0, count).astype(np.intp),
+    )
