@@ -64,7 +64,7 @@ def frames(count):
             trails=[line(random, view, 40, 1.0) for _ in range(min(lit, 3))],
             ground=ground,
             overlays=[label(random, view)] if number % 11 == 5 else [],
-            star_scale=int(random.integers(0, plan.SCALE_ONE + 1)),
+            star_scale=plan.SCALE_ONE if number % 2 else int(random.integers(0, plan.SCALE_ONE)),
             glow_scale=int(random.integers(0, plan.SCALE_ONE + 1)),
         )
 

@@ -20,7 +20,7 @@ from geoosd.compositor.core import glow
 from geoosd.compositor.core.brush import Energy, Stamps, paint
 from geoosd.compositor.core.overlay import lay
 from geoosd.compositor.core.palette import LEVELS
-from geoosd.compositor.core.plan import FramePlan, Image, Timings
+from geoosd.compositor.core.plan import SCALE_ONE, FramePlan, Image, Timings
 from geoosd.compositor.core.raster import Raster, ground, ranked, raster, same_ground
 from geoosd.compositor.core.tiles import TILE, Mask
 
@@ -114,16 +114,19 @@ class _Canvas:
         tiles.mask |= before
         if not tiles.mask.any():
             return
+        # Light at full scale needs no field of its own.
+        scaled = plan.star_scale != SCALE_ONE
         for row, first, end in tiles.runs():
             here = np.s_[row * TILE : (row + 1) * TILE, first * TILE : end * TILE]
-            self.stars[here] = 0
             self.still[here] = self.ground[here]
+            if scaled:
+                self.stars[here] = 0
         for field in (self.near, self.far, self.ranks):
             field[:] = 0
         paint(self.still, work.dust)
         where, energy = work.trails.inside(*self.still.shape)
         np.add.at(self.still.reshape(-1), where, energy)
-        paint(self.stars, work.stars)
+        paint(self.stars if scaled else self.still, work.stars)
         paint(self.near, work.near)
         paint(self.far, work.far)
         if work.tint_reach is not None:
@@ -142,8 +145,10 @@ class _Canvas:
     def _compose(self, plan: FramePlan, row: int, first: int, end: int, *, tinted: bool) -> None:
         """Look every pixel of a run of tiles up."""
         here = np.s_[row * TILE : (row + 1) * TILE, first * TILE : end * TILE]
-        level = glow.scaled(self.stars[here], plan.star_scale) + self.still[here]
-        level >>= np.uint32(glow.TO_LEVELS)
+        energy = self.still[here]
+        if plan.star_scale != SCALE_ONE:
+            energy = energy + glow.scaled(self.stars[here], plan.star_scale)
+        level = energy >> np.uint32(glow.TO_LEVELS)
         near = self.near[row * 16 : row * 16 + 18, first * 16 : end * 16 + 2]
         far = self.far[row * 4 : row * 4 + 8, first * 4 : end * 4 + 4]
         if (light := glow.levels(near, far, plan.glow_scale)) is not None:

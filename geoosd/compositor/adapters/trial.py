@@ -17,6 +17,7 @@ from geoosd.compositor.core.plan import (
 )
 from geoosd.compositor.core.view import View
 
+_PLACES = 50_000
 _FADE_FRAMES = 240.0
 """Frames in which light falls to 1/e: eight seconds at thirty a second."""
 
@@ -47,29 +48,31 @@ def trial_plan() -> FramePlan:
 
 
 def session(tokens: int, width: int, height: int) -> Iterator[FramePlan]:
-    """For ever: a stream of so many tokens a frame, after it has run for a while.
+    """For ever: a stream of so many tokens a frame, after it has run for a minute.
 
-    Tokens fall on a fixed set of places, some of them often, as words do; the newest 8,192 are lit.
+    Tokens fall on 50,000 places, on some of them often, as words do; a place is as bright as the
+    tokens that fell on it, at most 1, as in a scene.
     """
     view, table = View(0.0, 0.0, 1.0, width, height), grey(1)
     random = np.random.default_rng(11)
-    rank = np.minimum(random.zipf(1.3, 1 << 17) - 1, 49_999)
-    places = random.uniform(0.05, 0.95, (2, 50_000)) * np.array([[width], [height]])
-    said = places[:, rank]
-    lit = min(MAX_SPLATS, int(tokens * _FADE_FRAMES * 7))
-    tint = np.zeros(lit, np.uint8)
-    age = np.arange(lit)[::-1] // max(1, tokens)
-    level = np.exp(-age / _FADE_FRAMES)
+    said = np.minimum(random.zipf(1.3, 1 << 17) - 1, _PLACES - 1)
+    x, y = random.uniform(0.05, 0.95, (2, _PLACES)) * np.array([[width], [height]])
+    spoken = min(len(said), int(tokens * _FADE_FRAMES * 7))
+    fresh = np.exp(-(np.arange(spoken)[::-1] // max(1, tokens)) / _FADE_FRAMES)
     at = 0
     while True:
-        window = said[:, (np.arange(lit) + at) % said.shape[1]]
-        newest = window[:, -40:]
-        trail = Stroke(newest[0], newest[1], np.linspace(0, 1, newest.shape[1]))
+        window = said[(np.arange(spoken) + at) % len(said)]
+        level = np.minimum(np.bincount(window, fresh, _PLACES), 1.0)
+        strongest = np.argsort(-level, kind="stable")[:MAX_SPLATS]
+        lit = strongest[level[strongest] > 1e-3][::-1]
+        newest = window[-40:]
+        trail = Stroke(x[newest], y[newest], np.linspace(0, 1, len(newest)))
+        tint = np.zeros(len(lit), np.uint8)
         yield FramePlan(
             view,
             table,
-            stars(window[0], window[1], level, tint, view),
-            dust(window[0], window[1], level, tint, view),
-            trails=[trail] if lit else [],
+            stars(x[lit], y[lit], level[lit], tint, view),
+            dust(x[lit], y[lit], level[lit], tint, view),
+            trails=[trail] if len(lit) else [],
         )
         at += tokens

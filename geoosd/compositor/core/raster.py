@@ -144,14 +144,15 @@ def _dots(strokes: Sequence[Stroke], strength: float, tiles: LiveTiles) -> Dots:
     energy = level * strength * ONE
     left, top = np.floor(x - 0.5), np.floor(y - 0.5)
     part_x, part_y = x - 0.5 - left, y - 0.5 - top
+    first_column, first_row = left.astype(np.int32), top.astype(np.int32)
     column: list[Whole] = []
     row: list[Whole] = []
     value: list[Energy] = []
-    for step_x, share_x in ((0, 1 - part_x), (1, part_x)):
-        for step_y, share_y in ((0, 1 - part_y), (1, part_y)):
-            column.append((left + step_x).astype(np.int32))
-            row.append((top + step_y).astype(np.int32))
-            value.append((energy * share_x * share_y + 0.5).astype(np.uint32))
+    for step_x, across in ((0, energy * (1 - part_x)), (1, energy * part_x)):
+        for step_y, share in ((0, 1 - part_y), (1, part_y)):
+            column.append(first_column + np.int32(step_x))
+            row.append(first_row + np.int32(step_y))
+            value.append((across * share + 0.5).astype(np.uint32))
     return Dots(np.concatenate(column), np.concatenate(row), np.concatenate(value))
 
 

@@ -105,6 +105,18 @@ def test_half_the_scale_is_half_the_light():
     assert (render(halved) != render(whole)).any()
 
 
+def test_scaled_light_leaves_nothing_behind():
+    backend = NumpyBackend()
+    for number, scale in enumerate([SCALE_ONE, 9000, SCALE_ONE, SCALE_ONE, 40_000, 0]):
+        scene, places = Scene(8.0), Places()
+        say(scene, places, 0, "m", 0.0)
+        say(scene, places, 1_000_000, "m", 0.0)
+        whole = frame.plan(scene, places, NIGHT, (512, 512), 0.0)
+        some = replace(whole.stars, x=whole.stars.x + 60 * number)
+        plan = replace(whole, stars=some, star_scale=scale)
+        assert (backend.draw(plan) == render(plan)).all()
+
+
 def test_an_overlay_is_gone_with_the_next_plan():
     backend = NumpyBackend()
     plan = frame.plan(Scene(8.0), Places(), NIGHT, (200, 130), 0.0)
