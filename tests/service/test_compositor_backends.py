@@ -181,6 +181,24 @@ async def test_a_gpu_that_fails_its_trial_never_draws(stage, trouble):
     assert stage.backends.health()[0] == "warning"
 
 
+async def test_who_is_stopped_while_a_gpu_opens_leaves_no_mark(stage):
+    stage.gpu.hangs = threading.Event()
+    try:
+        with trio.move_on_after(0.2) as stopped:
+            await stage.seek()
+        assert stopped.cancelled_caught
+        assert (stage.backends.name, stage.marked) == ("numpy", False)
+        assert stage.backends.demotions == 0
+    finally:
+        stage.gpu.hangs.set()
+
+
+async def test_a_mark_that_cannot_be_made_keeps_nobody_from_drawing(stage):
+    stage.state_dir = stage.state_dir / "missing"
+    await stage.seek()
+    assert stage.backends.name == "wgpu"
+
+
 async def test_after_a_run_that_the_driver_ended_the_gpu_is_left_alone_once(stage):
     (stage.state_dir / MARK).touch()
     await stage.seek()
@@ -268,9 +286,12 @@ async def test_who_watches_does_not_see_the_device_go(world, devices):  # noqa: 
             await producer.say(TokenVisualizationUpdate("a", n, token_id=n, model="m"), n=n)
             while (await next_picture(watcher)).seq < n:
                 pass
-            details = (await world.call("io.geoos.Daemon.GetStatus"))["status"]["details"]
-            if details["backend"] == backend:
-                return details
+            status = (await world.call("io.geoos.Daemon.GetStatus"))["status"]
+            if status["details"]["backend"] == backend:
+                assert f"draws with {backend} on {status['details']['adapter']}" in status["status"]
+                assert status["details"]["frame_ms"] in status["status"]
+                assert status["rates"]["frames"] > 0
+                return status["details"]
 
     with trio.fail_after(60):
         details = await seen_with("wgpu")

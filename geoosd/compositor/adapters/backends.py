@@ -10,6 +10,7 @@ GPU did not: no frame is lost, and no state was on the GPU.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -97,7 +98,7 @@ class Backends:
             self._finding = ("healthy", "draws with NumPy, as configured", None)
             return
         if self._mark.exists():
-            self._mark.unlink(missing_ok=True)
+            self._unmark()
             self.found = "not looked for: the last run ended abruptly while it drew with a GPU"
             self._finding = ("warning", f"draws with NumPy: {self.found[16:]}", _RESTART)
             return
@@ -127,7 +128,8 @@ class Backends:
         trial = trial_plan()
         expected = await self._numpy.do(lambda backend: backend.draw(trial).copy())
         if self._mark is not None:
-            await trio.to_thread.run_sync(self._mark.touch)
+            with suppress(OSError):  # a full disk keeps nobody from drawing
+                self._mark.touch()
         try:
             with trio.fail_after(PATIENCE):
                 opened, drawn = await thread.do(
@@ -143,6 +145,10 @@ class Backends:
             self._gpu, self.name, self.adapter = thread, "wgpu", opened
             self._finding = ("healthy", f"draws with {opened}", None)
             self._log.info("draws with wgpu", adapter=opened)
+        finally:
+            if self._gpu is not thread:  # asked to stop meanwhile, perhaps
+                thread.abandon()
+                self._unmark()
 
     def _demote(self, thread: DrawThread, reason: str) -> None:
         """Draw with NumPy from now on. Of several who notice the first one tells."""
@@ -159,7 +165,8 @@ class Backends:
 
     def _unmark(self) -> None:
         if self._mark is not None:
-            self._mark.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._mark.unlink(missing_ok=True)
 
 
 def without(settings: RawCompositor, found: Finding, out_of_reach: str | None) -> health.Finding:

@@ -71,8 +71,14 @@ class Painter:
         """How many wait for a picture."""
         return Queue("pictures", self._waiting, _MAX_WAITING, "refuse", self._refused)
 
+    def status(self) -> str:
+        """What ``geoosctl status`` says of drawing."""
+        backends, times = self.backends, self.profile.line()
+        drawn = f", {self.live_tiles} live tiles, ms p50/p95: {times}" if times else ""
+        return f"draws with {backends.name} on {backends.adapter}{drawn}"
+
     def details(self) -> dict[str, str]:
-        """What ``geoosctl status --json`` says of drawing."""
+        """The same, and more, for ``geoosctl --json status``."""
         return {
             "backend": self.backends.name,
             "adapter": self.backends.adapter,
