@@ -126,14 +126,14 @@ install_configuration() {
 shipped() {
     local lib=$PREFIX/lib share=$PREFIX/share
     local unit
-    for unit in units/*.service units/*.socket units/*.target units/*.slice; do
+    for unit in units/*.service units/*.socket units/*.target units/*.timer units/*.slice; do
         say "$unit $lib/systemd/system"
     done
-    for unit in units/user/*.service units/user/*.socket units/user/*.target; do
+    for unit in units/user/*.service units/user/*.socket units/user/*.target units/user/*.timer; do
         say "$unit $lib/systemd/user"
     done
-    say "units/geoos-.service.d/10-geoos.conf $lib/systemd/system/geoos-.service.d"
-    say "units/user/geoos-.service.d/10-geoos.conf $lib/systemd/user/geoos-.service.d"
+    for each in units/geoos-*.service.d; do say "$each/10-geoos.conf $lib/systemd/system/${each##*/}"; done
+    for each in units/user/geoos-*.service.d; do say "$each/10-geoos.conf $lib/systemd/user/${each##*/}"; done
     say "units/system-preset/85-geoos.preset $lib/systemd/system-preset"
     say "units/sysusers.d/geoos.conf $lib/sysusers.d"
     say "units/tmpfiles.d/geoos.conf $lib/tmpfiles.d"
@@ -224,7 +224,7 @@ uninstall_all() {
         rm -f "$DESTDIR$directory/${source##*/}"
     done < <(shipped)
     local systemd=$DESTDIR$PREFIX/lib/systemd
-    rmdir "$systemd"/{system,user}/geoos-.service.d 2>/dev/null || true
+    rmdir "$systemd"/{system,user}/geoos-*.service.d 2>/dev/null || true
     rm -rf "$DESTDIR$PREFIX/share/doc/geoos" "$DESTDIR$OPT" || true
     rm -f "$DESTDIR$PREFIX"/bin/{geoosctl,geoosd}
     if live; then

@@ -63,6 +63,8 @@ VERBS: Final = {
     "theme": "theme",
     "structure": "structure",
     "config": "config",
+    "backup": "backup",
+    "restore": "backup",
     "reload": "control",
     "log-level": "control",
     "call": "call",

@@ -93,6 +93,17 @@ def mebibytes(size: int) -> str:
     return f"{size / (1 << 20):.1f} MiB"
 
 
+def size(count: int) -> str:
+    """A size in the unit that suits it: ``831 B``, ``4.0 KiB``, ``1.2 GiB``."""
+    if count < 1024:
+        return f"{count} B"
+    for unit in ("KiB", "MiB"):
+        count_in = count / (1 << 10 if unit == "KiB" else 1 << 20)
+        if count_in < 1024:
+            return f"{count_in:.1f} {unit}"
+    return f"{count / (1 << 30):.1f} GiB"
+
+
 def number(value: float) -> str:
     """A rate with three digits that count: ``0``, ``4.2``, ``153``, ``12.3 k``."""
     if not math.isfinite(value):

@@ -247,14 +247,20 @@ def daemons(manager: Manager) -> dict[str, Unit]:
 
 
 def change(
-    manager: Manager, verb: str, names: Sequence[str], timeout: float, *, asked: str
+    manager: Manager,
+    verb: str,
+    names: Sequence[str],
+    timeout: float,
+    *,
+    asked: str,
+    options: Sequence[str] = (),
 ) -> str | None:
-    """``systemctl VERB NAMES`` and wait for it. Returns None, or what systemctl complained about.
+    """``systemctl VERB OPTIONS NAMES`` and wait for it. None, or what systemctl complained about.
 
     Raises :class:`VarlinkError` with ``io.geoos.PermissionDenied`` when it is not allowed; *asked*
     is what geoosctl was asked to do.
     """
-    done = run(manager, [verb, "--no-ask-password", "--", *names], timeout=timeout)
+    done = run(manager, [verb, "--no-ask-password", *options, "--", *names], timeout=timeout)
     if done.returncode == 0:
         return None
     reason = _first_line(done.stderr)

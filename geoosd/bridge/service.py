@@ -136,6 +136,7 @@ class Bridge:
         """Serve until drained."""
         runtime = self._runtime
         await self._recorder.open()
+        runtime.export = self._recorder.export
         listeners = await runtime.listen_tcp(runtime.config.bridge_listen, "bridge.listen")
         self._addresses = [_address(listener) for listener in listeners]
         proxy = Proxy(

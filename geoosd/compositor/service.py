@@ -158,6 +158,7 @@ class Compositor:
         self._places = await keeper.restore(self._themes)
         self._theme_name = keeper.theme
         runtime.health.add_probe("state", keeper.probe)
+        runtime.export = lambda: keeper.export(self._places)
         ingest = runtime.listen_unix("ingest", "ingest.sock")
         feed = runtime.listen_unix("feed", "feed.sock")
         await self._painter.paint(self._first_picture, "png")

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from geoosd.config import DAEMONS, Config
 from geoosd.control.adapters import forward, host
 from geoosd.control.adapters.ask import Daemon
+from geoosd.control.adapters.backup import backup
 from geoosd.control.adapters.follow import follow_records, newest_records
 from geoosd.control.adapters.rounds import Rounds
 from geoosd.control.adapters.structure import StructureWatch
@@ -100,6 +101,7 @@ class Control:
         server.add(f"{_INTERFACE}.GetLogs", self._get_logs)
         server.add(f"{_INTERFACE}.Reload", self._reload, "admin")
         server.add(f"{_INTERFACE}.SetLogLevel", self._set_log_level, "admin")
+        server.add(f"{_INTERFACE}.Backup", self._backup, "admin")
         forward.register(server, _INTERFACE, runtime.paths)
         self._structure = StructureWatch(runtime)
         self._rounds = Rounds(
@@ -272,6 +274,9 @@ class Control:
     async def _set_log_level(self, call: IncomingCall) -> Mapping[str, Any]:
         wanted = call.convert(_LevelOfUnit)
         return await self._tell("SetLogLevel", {"level": wanted.level}, wanted.unit)
+
+    async def _backup(self, call: IncomingCall) -> Mapping[str, Any]:
+        return await backup(call, self._runtime.paths, self._runtime.config)
 
     async def _tell(
         self, method: str, parameters: Mapping[str, Any], unit: str | None

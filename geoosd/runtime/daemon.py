@@ -14,6 +14,7 @@ from geoosd import __version__
 from geoosd.config import Config
 from geoosd.errors import ConfigError
 from geoosd.runtime import metrics
+from geoosd.runtime.export import END, send_files
 from geoosd.runtime.varlink import IncomingCall, invalid_argument
 from geoosd.wire import events, reports
 from geoosd.wire import varlink as wire
@@ -49,6 +50,7 @@ class DaemonInterface:
         server.add(f"{_INTERFACE}.GetLogs", self._get_logs)
         server.add(f"{_INTERFACE}.Reload", self._reload, "admin")
         server.add(f"{_INTERFACE}.SetLogLevel", self._set_log_level, "admin")
+        server.add(f"{_INTERFACE}.Export", self._export, "admin")
 
     async def _get_status(self, _call: IncomingCall) -> Mapping[str, Any]:
         runtime = self._runtime
@@ -128,6 +130,10 @@ class DaemonInterface:
             finally:
                 runtime.state = "active"
                 runtime.notifier.ready(runtime.status_text)
+
+    async def _export(self, call: IncomingCall) -> Mapping[str, Any]:
+        await send_files(call, await self._runtime.export())
+        return END
 
     async def _set_log_level(self, call: IncomingCall) -> Mapping[str, Any]:
         class Parameters(msgspec.Struct, forbid_unknown_fields=True):

@@ -27,6 +27,7 @@ from geoosd.config import Address, Config, Paths
 from geoosd.errors import EX_CONFIG, EX_SOFTWARE, EX_USAGE, ConfigError, StartError
 from geoosd.runtime import journal, logs, metrics, sockets
 from geoosd.runtime.daemon import DaemonInterface
+from geoosd.runtime.export import Export, nothing
 from geoosd.runtime.health import HealthRegistry
 from geoosd.runtime.logs import Log
 from geoosd.runtime.notify import Notifier
@@ -121,6 +122,8 @@ class Runtime:
         self.reload: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.refresh: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.pass_on_level: Callable[[reports.Level], Awaitable[None]] = _keep_to_itself
+        self.export: Export = nothing
+        """What of this daemon belongs into a backup; a service with state sets it."""
         self._activated = dict(activated or {})
         self._bound: list[Path] = []
 

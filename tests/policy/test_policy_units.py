@@ -12,7 +12,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 UNITS = ROOT / "units"
-EXPOSURE = {"bridge": 1.2, "broadcaster": 1.2, "engine": 1.2, "compositor": 0.6, "control": 0.6}
+EXPOSURE = {
+    "bridge": 1.2,
+    "broadcaster": 1.2,
+    "engine": 1.2,
+    "compositor": 0.6,
+    "control": 0.6,
+    "backup": 0.6,
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +30,18 @@ def root(tmp_path_factory):
         target = root / "usr/lib/systemd" / manager
         source = UNITS if manager == "system" else UNITS / "user"
         target.mkdir(parents=True)
-        for pattern in ("*.service", "*.socket", "*.target", "*.slice"):
+        for pattern in ("*.service", "*.socket", "*.target", "*.timer", "*.slice"):
             for unit in source.glob(pattern):
                 shutil.copy(unit, target)
-        shutil.copytree(source / "geoos-.service.d", target / "geoos-.service.d")
+        for drop_in in source.glob("geoos-*.service.d"):
+            shutil.copytree(drop_in, target / drop_in.name)
     for name in ("opt/geoos/bin/geoosd", "opt/geoos/bin/geoosctl", "bin/sh"):
         program = root / name
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text("#!/bin/sh\n")
         program.chmod(0o755)
     # What the units lean on; here they may be empty.
-    for name in ("sysinit", "basic", "shutdown", "sockets", "slices", "multi-user"):
+    for name in ("sysinit", "basic", "shutdown", "sockets", "slices", "timers", "multi-user"):
         (root / f"usr/lib/systemd/system/{name}.target").write_text("[Unit]\n")
     return root
 

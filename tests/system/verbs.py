@@ -31,6 +31,8 @@ TRIED = {
     "snapshot": (USE, ["/tmp/{who}.png"]),
     "viewers disconnect": (ADMIN, ["{viewer}"]),
     "theme set": (ADMIN, ["aurora"]),
+    "backup": (ADMIN, ["/tmp/{who}.tar.zst"]),
+    "restore": (ROOT, None),  # stops everything; test_system_backup.py
     "reload": (ADMIN, []),
     "log-level": (ADMIN, ["info"]),
     "start": (ROOT, ["control"]),

@@ -19,10 +19,12 @@ from prometheus_client import Counter, Gauge
 
 from geoosd.bridge.adapters import store_sessions
 from geoosd.bridge.adapters.store import Damaged, Store, set_aside
+from geoosd.bridge.adapters.store_copy import copy, remove_copy
 from geoosd.bridge.core.exchange import Exchange
 from geoosd.bridge.core.recording import Recording
 from geoosd.config import Config, RawBridge
 from geoosd.errors import ConfigError, VarlinkError
+from geoosd.runtime.export import ExportedFile
 from geoosd.runtime.health import Finding
 from geoosd.runtime.service import Runtime
 from geoosd.runtime.varlink import unavailable
@@ -57,6 +59,7 @@ class Recorder:
         self._path: Path | None = None
         self._more = trio.Event()
         self._turn = trio.Lock()
+        self._copying = trio.Lock()
         self._thread = trio.CapacityLimiter(1)
         self._trouble: str | None = None
         self._aside: str | None = None
@@ -123,6 +126,7 @@ class Recorder:
     async def open(self) -> None:
         """Open the database. Raises :class:`ConfigError` where a newer geoos wrote it."""
         self._path = self._runtime.state_dir / FILE
+        remove_copy(self._path)
         await self._use(self._settings)
 
     async def run(self) -> None:
@@ -179,6 +183,22 @@ class Recorder:
             except Damaged as error:
                 await self._begin_anew(error)
                 raise self._unreadable(error) from None
+
+    async def export(self) -> list[ExportedFile]:
+        """A copy of the database, made while it is written to. Raises :class:`VarlinkError`."""
+        async with self._copying:
+            await self._flush()
+            store = self._store
+            if store is None:
+                if self._trouble is not None:
+                    raise unavailable(f"cannot copy the recorded sessions: {self._trouble}")
+                return []
+            try:
+                content = await trio.to_thread.run_sync(copy, store.path, _still_wanted)
+            except (sqlite3.Error, OSError) as error:
+                reason = _reason(error)
+                raise unavailable(f"cannot copy the recorded sessions: {reason}") from None
+        return [ExportedFile(FILE, content)]
 
     # -- the disk ----------------------------------------------------------------------------------
 
@@ -347,6 +367,11 @@ class Recorder:
             "record": self._settings.record,
             "recorded": f"{self._bytes / (1 << 20):.1f} MiB of {self._settings.retention_mb}",
         }
+
+
+def _still_wanted(*_pages: int) -> None:
+    """Raises :class:`trio.Cancelled` in a worker thread when who asked is gone."""
+    trio.from_thread.check_cancelled()
 
 
 def _reason(error: Exception) -> str:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from functools import partial
+from io import BytesIO
 from typing import Final
 
 import trio
 
-from geoosd.compositor.adapters import themes
+from geoosd.compositor.adapters import snapshot, themes
 from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
 from geoosd.compositor.core.field import Field
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
 from geoosd.compositor.core.thoughts import Thought
+from geoosd.runtime.export import ExportedFile
 from geoosd.runtime.health import Finding
 from geoosd.runtime.service import Runtime
 from geoosd.wire import events
@@ -102,6 +104,26 @@ class Keeper:
                 self._saved_through = count
         return not self._trouble
 
+    async def export(self, places: Places) -> list[ExportedFile]:
+        """The state as it is now, whatever the disk says; with no token in it unless that is kept.
+
+        Raises OSError where a theme cannot be read.
+        """
+        content = PlacesFile(districts=places.districts, theme=self.theme)
+        files = [ExportedFile("places.json", BytesIO(snapshot.encode_places(content)))]
+        if self._keeps_tokens:
+            memory, thoughts = self._scene.memory.copy(), self._scene.thoughts.all()
+            now = trio.current_time()
+            data = await trio.to_thread.run_sync(
+                lambda: snapshot.encode_scene(_scene_file(memory, thoughts, now))
+            )
+            files.append(ExportedFile("scene.npz", BytesIO(data)))
+        files += [
+            ExportedFile(f"themes/{path.name}", BytesIO(path.read_bytes()))
+            for path in sorted((self._files.places_path.parent / "themes").glob("*.json"))
+        ]
+        return files
+
     def probe(self) -> Finding:
         """Whether the state is safe on disk."""
         directory = self._files.places_path.parent
@@ -156,7 +178,9 @@ class Keeper:
 
 def _save_scene(files: StateFiles, memory: Field, thoughts: list[Thought], now: float) -> None:
     """Blocks."""
+    files.save_scene(_scene_file(memory, thoughts, now))
+
+
+def _scene_file(memory: Field, thoughts: list[Thought], now: float) -> SceneFile:
     keys, weights = memory.cells(now, _REMEMBERED)
-    files.save_scene(
-        SceneFile(keys, weights, [(thought.token, thought.at) for thought in thoughts])
-    )
+    return SceneFile(keys, weights, [(thought.token, thought.at) for thought in thoughts])

@@ -117,7 +117,7 @@ class StateFiles:
 
     def save_places(self, places: PlacesFile) -> None:
         """Replace ``places.json``. Raises OSError."""
-        replace_file(self.places_path, msgspec.json.format(msgspec.json.encode(places)))
+        replace_file(self.places_path, encode_places(places))
 
     def load_scene(self) -> SceneFile | None:
         """The saved scene, if there is one."""
@@ -134,17 +134,7 @@ class StateFiles:
 
     def save_scene(self, scene: SceneFile) -> None:
         """Replace ``scene.npz``. Raises OSError."""
-        out = BytesIO()
-        np.savez_compressed(
-            out,
-            format=np.array(FORMAT),
-            version=np.array(SCENE_VERSION),
-            keys=scene.keys,
-            weights=scene.weights,
-            tokens=_encoded([token for token, _ in scene.thoughts]),
-            stamps=np.array([at for _, at in scene.thoughts], np.float64),
-        )
-        replace_file(self.scene_path, out.getvalue())
+        replace_file(self.scene_path, encode_scene(scene))
 
     def remove_scene(self) -> None:
         """Have no token on disk, nor in what a kill or a torn file left. Raises OSError."""
@@ -167,6 +157,26 @@ class StateFiles:
             path.replace(aside)
         except OSError as error:
             self.complaints.append(f"cannot rename {path}: {error.strerror}")
+
+
+def encode_places(places: PlacesFile) -> bytes:
+    """The bytes of ``places.json``."""
+    return msgspec.json.format(msgspec.json.encode(places))
+
+
+def encode_scene(scene: SceneFile) -> bytes:
+    """The bytes of ``scene.npz``."""
+    out = BytesIO()
+    np.savez_compressed(
+        out,
+        format=np.array(FORMAT),
+        version=np.array(SCENE_VERSION),
+        keys=scene.keys,
+        weights=scene.weights,
+        tokens=_encoded([token for token, _ in scene.thoughts]),
+        stamps=np.array([at for _, at in scene.thoughts], np.float64),
+    )
+    return out.getvalue()
 
 
 def _downgraded(path: Path, newer: _NewerFormat) -> StartError:

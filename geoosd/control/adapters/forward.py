@@ -54,7 +54,7 @@ def _forwarder(daemon: str, path: Path, method: str, timeout: float) -> Handler:
         try:
             return await varlink.call(path, method, call.parameters, timeout=timeout)
         except VarlinkError as error:
-            raise _explained(daemon, path, error) from None
+            raise explained(daemon, path, error) from None
 
     return forward
 
@@ -74,7 +74,7 @@ def _prompter(path: Path) -> Handler:
                     if reply.get("message") is not None:
                         await call.reply(reply)
         except VarlinkError as error:
-            raise _explained("bridge", path, error) from None
+            raise explained("bridge", path, error) from None
         return {"message": None}
 
     return prompt
@@ -95,13 +95,13 @@ def _replayer(path: Path) -> Handler:
                     session = reply.get("session", session)
                     await call.reply(reply)
         except VarlinkError as error:
-            raise _explained("bridge", path, error) from None
+            raise explained("bridge", path, error) from None
         return {"session": session, "message": None}
 
     return replay
 
 
-def _explained(daemon: str, path: Path, error: VarlinkError) -> VarlinkError:
+def explained(daemon: str, path: Path, error: VarlinkError) -> VarlinkError:
     """The daemon's own error, or which daemon does not answer and where to look."""
     if error.error != wire.UNAVAILABLE or str(path) not in str(error):
         return error
