@@ -45,6 +45,7 @@ EXIT_CODES: Final[dict[int, str]] = {
 VERBS: Final = {
     "status": "state",
     "health": "health",
+    "selftest": "selftest",
     "start": "units",
     "stop": "units",
     "restart": "units",
@@ -65,6 +66,7 @@ VERBS: Final = {
     "config": "config",
     "backup": "backup",
     "restore": "backup",
+    "bugreport": "bugreport",
     "reload": "control",
     "log-level": "control",
     "call": "call",

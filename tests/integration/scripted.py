@@ -15,12 +15,14 @@ MODEL = "gemma-3-270m"
 class ScriptedUpstream:
     """Serves ``/v1/models`` and answers every POST with the body of one recording.
 
-    The answer is sent in *pieces*; before each piece after the first, ``gate`` must be open.
+    The answer is sent with ``status`` in *pieces*; before each piece after the first, ``gate`` must
+    be open.
     """
 
     def __init__(self, recording: str = "01_chat_plain", pieces: int = 20) -> None:
         self.body = (DATA / f"{recording}.body").read_bytes()
         self.pieces = pieces
+        self.status = 200
         self.gate = threading.Event()
         self.gate.set()
         self.begun = threading.Event()
@@ -42,7 +44,7 @@ class ScriptedUpstream:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 outer.requests.append((self.path, body))
-                self._begin(200, "text/event-stream", None)
+                self._begin(outer.status, "text/event-stream", None)
                 size = -(-len(outer.body) // outer.pieces)
                 for start in range(0, len(outer.body), size):
                     piece = outer.body[start : start + size]

@@ -10,6 +10,7 @@ READ, USE, ADMIN, ROOT, LOCAL = "read", "use", "admin", "root", "local"
 TRIED = {
     "status": (READ, []),
     "health": (READ, []),
+    "selftest": (USE, []),
     "logs": (READ, ["-n", "1"]),
     "metrics": (READ, []),
     "models": (READ, []),
@@ -40,6 +41,8 @@ TRIED = {
     "restart": (ROOT, ["broadcaster"]),
     "token create": (ROOT, ["--key", "/etc/geoos/credentials/viewers"]),
     "token key": (LOCAL, ["/tmp/{who}.key"]),
+    "theme validate": (LOCAL, ["/etc/geoos/themes/aurora.json"]),
+    "bugreport": (LOCAL, ["/tmp/{who}.report.tar.gz"]),
     "structure": (LOCAL, ["/usr/share/doc/geoos"]),
     "config check": (LOCAL, []),
     "config show": (LOCAL, []),

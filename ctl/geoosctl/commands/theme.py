@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -11,9 +14,12 @@ from msgspec import Struct
 from geoosctl import client, output
 from geoosctl.cli import VerbGroup, settings
 from geoosctl.commands.state import read
-from geoosd.errors import VarlinkError
+from geoosd.errors import EX_CONFIG, VarlinkError
 from geoosd.wire import varlink as wire
 from geoosd.wire.messages import Theme
+
+_MAX_BYTES: Final = 64 * 1024
+_AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
 class _Themes(Struct):
@@ -23,7 +29,7 @@ class _Themes(Struct):
 
 @click.group(cls=VerbGroup)
 def theme() -> None:
-    """List, show or set the colours of the map."""
+    """List, show, set or check the colours of the map."""
 
 
 @theme.command("list", examples=["geoosctl theme list"])
@@ -81,6 +87,43 @@ def set_theme(name: str) -> None:
         output.print_json({"current": name})
     else:
         output.echo(f"theme {name} is in use")
+
+
+@theme.command("validate", examples=["geoosctl theme validate mine.json"])
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def validate_theme(file: Path) -> int:
+    """Check whether the theme in FILE can be used, and say where to put it.
+
+    Exit code 0 if it can be used, 78 if not.
+    """
+    error = _wrong_with(file)
+    if settings().json:
+        output.print_json({"file": str(file), "ok": error is None, "error": error})
+    elif error is None:
+        output.echo(f"{file}: ok; put it into /etc/geoos/themes, then: geoosctl reload")
+    else:
+        output.echo(f"geoosctl: cannot use {file}: {output.visible(error)}", err=True)
+    return 0 if error is None else EX_CONFIG
+
+
+def _wrong_with(file: Path) -> str | None:
+    """Why the compositor would not take it; see its themes.py."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    if len(data) > _MAX_BYTES:
+        return f"larger than {_MAX_BYTES} bytes"
+    try:
+        found = msgspec.json.decode(data, type=Theme)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = str(error)
+        at = _AT.search(reason)
+        why = reason[: at.start()] if at else reason
+        return f"{at['path'] if at else 'the file'}: {why[:1].lower()}{why[1:]}"
+    if found.name != file.stem:
+        return f"it is named {found.name!r}; name the file {found.name}.json"
+    return None
 
 
 def _themes() -> _Themes:

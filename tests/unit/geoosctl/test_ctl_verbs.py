@@ -733,3 +733,42 @@ def test_the_help_lists_every_verb(geoosctl):
     assert [word for word in listed if word in VERBS] == list(VERBS)
     assert "..." not in result.stdout.partition("Commands:")[2], "a summary is cut off"
     assert geoosctl("--version").stdout.startswith("geoosctl, version ")
+
+
+# -- theme validate --------------------------------------------------------------------------------
+
+
+def test_a_good_theme_is_told_where_it_goes(geoosctl, tmp_path):
+    (tmp_path / "ember.json").write_text(json.dumps(THEME))
+    result = geoosctl("theme", "validate", str(tmp_path / "ember.json"))
+    assert result.exit_code == 0
+    assert "put it into /etc/geoos/themes" in result.stdout
+    told = json.loads(geoosctl("--json", "theme", "validate", str(tmp_path / "ember.json")).stdout)
+    assert (told["ok"], told["error"]) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"accent": "orange"}, "accent: "),
+        ({"ramp": ["#000000"]}, "ramp: "),
+        ({"tints": [1]}, "tints[0]: "),
+        ({"title": None}, "title: "),
+        ({"name": "Ember"}, "name: "),
+        ({"name": "embers"}, "it is named 'embers'; name the file embers.json"),
+    ],
+)
+def test_a_bad_theme_is_told_which_key(geoosctl, tmp_path, change, why):
+    (tmp_path / "ember.json").write_text(json.dumps({**THEME, **change}))
+    result = geoosctl("theme", "validate", str(tmp_path / "ember.json"))
+    assert result.exit_code == 78
+    assert f"cannot use {tmp_path}/ember.json: {why}" in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b" " * 70_000])
+def test_what_is_no_theme(geoosctl, tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    result = geoosctl("--json", "theme", "validate", str(tmp_path / "x.json"))
+    assert result.exit_code == 78
+    assert json.loads(result.stdout)["error"]
+    assert geoosctl("theme", "validate", str(tmp_path / "none.json")).exit_code == 78
