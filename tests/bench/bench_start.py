@@ -1,4 +1,5 @@
-"""Starting: what importing each daemon costs, and how long `geoosd up` takes until it is ready."""
+"""Starting: what importing each daemon costs, how long geoosctl takes, and `geoosd up` until it is
+ready."""
 
 from __future__ import annotations
 
@@ -27,6 +28,13 @@ def cpu_ms(statement: str) -> float:
     return (usage.ru_utime + usage.ru_stime) * 1000
 
 
+def wall_ms(command: list[str]) -> float:
+    """Milliseconds until *command* has answered."""
+    began = time.monotonic()
+    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+    return (time.monotonic() - began) * 1000
+
+
 def ready_seconds() -> float:
     """From `geoosd up` to its word that everything is ready."""
     with tempfile.TemporaryDirectory(prefix="geoos-bench-") as directory:
@@ -50,5 +58,13 @@ def run(pace: Pace) -> Iterator[Result]:
     for name in DAEMONS:
         group = f"{NAME}, import, CPU"
         yield ratio(f"{group}: {name} / trio", " ms", measured[name], measured["trio"], "lower")
+    geoosctl = str(Path(sys.executable).with_name("geoosctl"))
+    commands: dict[str, Turn] = {
+        "--version": partial(wall_ms, [geoosctl, "--version"]),
+        "config check": partial(wall_ms, [geoosctl, "config", "check"]),
+    }
+    told = alternate(commands, pace.rounds)
+    for verb in ("--version", "config check"):
+        yield value(f"{NAME}, geoosctl {verb}: until it has ended", " ms", told[verb], at_most(150))
     ready = [ready_seconds() for _ in range(1 if pace.quick else 5)]
     yield value(f"{NAME}, geoosd up: until all are ready", " s", ready, at_most(3))

@@ -2,8 +2,9 @@
 
 import json
 
+import jsonschema
 import pytest
-from conftest import DAEMONS, NO_ENGINE, until
+from conftest import DAEMONS, NO_ENGINE, ROOT, until
 from runbook import runbook
 
 NARROW = {"COLUMNS": "80"}
@@ -264,6 +265,10 @@ def test_json_says_what_became_of_each(running):
     assert list(units) == ["control"]
     assert units["control"]["pid"] == running.main_pids()["control"]
     assert set(units["control"]) == set(status(running)[1]["control"]["unit"])
+    schema = json.loads((ROOT / "docs/api/geoosctl.schema.json").read_text(encoding="utf-8"))
+    for verb, *options in (["restart", "control"], ["start"], ["stop", "engine"], ["status"]):
+        told = json.loads(running.call("geoosctl", "--json", verb, *options).stdout)
+        jsonschema.validate(told, {**schema, "$ref": f"#/$defs/verb:%20{verb}"})
 
 
 def test_the_runbooks_commands_work(running):

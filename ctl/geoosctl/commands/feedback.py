@@ -8,7 +8,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output
+from geoosctl import client, completion, output
 from geoosctl.cli import VerbGroup, settings
 from geoosctl.commands.state import read
 from geoosd.wire.sessions import MAX_COMMENT, RATINGS, Feedback, ModelFeedback
@@ -60,7 +60,7 @@ def feedback() -> None:
         'geoosctl feedback add ID 2 "invented" --tokens 10-24',
     ],
 )
-@click.argument("session")
+@click.argument("session", shell_complete=completion.sessions)
 @click.argument("rating", type=click.IntRange(RATINGS.start, RATINGS.stop - 1))
 @click.argument("comment", required=False)
 @click.option("--tokens", type=_Range(), metavar="A-B", help="About these tokens alone.")
@@ -99,8 +99,10 @@ def _listed(session: str | None, model: str | None, limit: int) -> _Listed:
 
 
 @feedback.command("list", examples=["geoosctl feedback list --model gemma-3-270m"])
-@click.option("--session", metavar="ID", help="On this session alone.")
-@click.option("--model", metavar="M", help="On this model alone.")
+@click.option(
+    "--session", metavar="ID", shell_complete=completion.sessions, help="On this session alone."
+)
+@click.option("--model", metavar="M", shell_complete=completion.models, help="On this model alone.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 def list_feedback(session: str | None, model: str | None, limit: int) -> None:
     """List what was said, the newest first."""
@@ -130,7 +132,7 @@ def _row(said: Feedback) -> list[str]:
 @feedback.command(
     "summary", examples=["geoosctl feedback summary", "geoosctl feedback summary --json"]
 )
-@click.option("--model", metavar="M", help="This model alone.")
+@click.option("--model", metavar="M", shell_complete=completion.models, help="This model alone.")
 def summary(model: str | None) -> None:
     """Show how each model was rated: the best first."""
     found = _listed(None, model, 1)

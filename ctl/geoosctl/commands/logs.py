@@ -13,7 +13,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, journal, output, systemd
+from geoosctl import client, completion, journal, output, systemd
 from geoosctl.cli import Settings, Verb, settings
 from geoosctl.commands.state import read
 from geoosd.config import DAEMONS
@@ -71,7 +71,9 @@ class _Moment(click.ParamType[float]):
 )
 @click.option("--unit", type=click.Choice(DAEMONS), help="One daemon alone.")
 @click.option("--level", type=click.Choice(LEVELS), help="This level and worse.")
-@click.option("--session", metavar="ID", help="One session alone.")
+@click.option(
+    "--session", metavar="ID", shell_complete=completion.sessions, help="One session alone."
+)
 @click.option("--since", type=_Moment(), help="10m, 2h, 14:30, 2026-01-31T14:30.")
 def logs(
     follow: bool,

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from geoosctl import client, output
+from geoosctl import client, completion, output
 from geoosctl.answers import Answer, progress_text
 from geoosctl.cli import Settings, Verb, settings
 from geoosd.errors import EX_SOFTWARE, GeoosError, MessageError
@@ -56,7 +56,14 @@ def _parameter(_context: click.Context, _option: click.Parameter, given: tuple[s
     ],
 )
 @click.argument("text")
-@click.option("--model", "models", multiple=True, metavar="M", help="May be given several times.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="M",
+    shell_complete=completion.models,
+    help="May be given several times.",
+)
 @click.option("--all", "every", is_flag=True, help="Ask every model that is ready.")
 @click.option("--system", metavar="S", help="System prompt.")
 @click.option(

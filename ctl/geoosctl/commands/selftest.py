@@ -15,7 +15,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output, trial
+from geoosctl import client, completion, output, trial
 from geoosctl.cli import Settings, Verb, settings
 from geoosctl.commands.listings import Model
 from geoosctl.commands.state import Entry, read
@@ -42,7 +42,13 @@ class _Models(Struct):
 
 
 @click.command(cls=Verb, examples=["geoosctl selftest", "geoosctl selftest --json | jq -r .status"])
-@click.option("--model", "wanted", metavar="M", help="This one; else the default.")
+@click.option(
+    "--model",
+    "wanted",
+    metavar="M",
+    shell_complete=completion.models,
+    help="This one; else the default.",
+)
 def selftest(wanted: str | None) -> int:
     """Try everything with your own model server.
 

@@ -19,7 +19,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output
+from geoosctl import client, completion, output
 from geoosctl.cli import Settings, Verb, VerbGroup, settings
 from geoosctl.commands.state import read
 from geoosd.errors import GeoosError
@@ -63,7 +63,7 @@ class _When(click.ParamType[float]):
         "geoosctl sessions --json | jq -r '.sessions[].id'",
     ],
 )
-@click.option("--model", metavar="M", help="Of this model alone.")
+@click.option("--model", metavar="M", shell_complete=completion.models, help="Of this model alone.")
 @click.option("--since", type=_When(), metavar="WHEN", help="Begun since: 30m, 12h, 7d, a date.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 def sessions(model: str | None, since: float | None, limit: int) -> None:
@@ -131,7 +131,7 @@ def session() -> None:
 
 
 @session.command("show", examples=["geoosctl session show kXj2mPq9Lw0a"])
-@click.argument("session_id", metavar="SESSION")
+@click.argument("session_id", metavar="SESSION", shell_complete=completion.sessions)
 def show(session_id: str) -> None:
     """Show what is recorded of SESSION; with record = "full" its text too."""
     options = settings()
@@ -197,7 +197,7 @@ def _readable(first: Recorded, rest: Iterator[Recorded]) -> Iterator[str]:
     "replay",
     examples=["geoosctl session replay kXj2mPq9Lw0a", "geoosctl session replay ID --speed 4"],
 )
-@click.argument("session_id", metavar="SESSION")
+@click.argument("session_id", metavar="SESSION", shell_complete=completion.sessions)
 @click.option(
     "--speed",
     type=click.FloatRange(0, 1000, min_open=True),
@@ -238,7 +238,7 @@ def replay(session_id: str, speed: float) -> None:
     "export",
     examples=["geoosctl session export kXj2mPq9Lw0a talk.jsonl", "geoosctl session export ID -"],
 )
-@click.argument("session_id", metavar="SESSION")
+@click.argument("session_id", metavar="SESSION", shell_complete=completion.sessions)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--format", "kind", type=click.Choice(["jsonl", "text"]), help="Else by FILE's name.")
 def export(session_id: str, file: Path, kind: str | None) -> None:
@@ -287,7 +287,9 @@ def _json_lines(first: Recorded, rest: Iterator[Recorded]) -> Iterator[str]:
 @session.command(
     "delete", examples=["geoosctl session delete kXj2mPq9Lw0a", "geoosctl session delete ID --yes"]
 )
-@click.argument("session_ids", metavar="SESSION...", nargs=-1, required=True)
+@click.argument(
+    "session_ids", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(session_ids: tuple[str, ...], yes: bool) -> None:
     """Delete SESSION with its messages and its feedback, from the disk too."""

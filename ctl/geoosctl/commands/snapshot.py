@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 from msgspec import Struct
 
-from geoosctl import client, film, output
+from geoosctl import client, completion, film, output
 from geoosctl.cli import Verb, settings
 from geoosctl.commands.state import read
 from geoosd.errors import GeoosError
@@ -88,7 +88,8 @@ class Center(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
 @click.option("--width", type=_SIDE, metavar="PIXELS", help="Of the picture.")
 @click.option("--height", type=_SIDE, metavar="PIXELS", help="Of the picture.")
 @click.option("--dpr", type=click.FloatRange(1, 4), metavar="RATIO", help="Device pixels a pixel.")
-@click.option("--theme", metavar="NAME", help="Another theme than the one in use.")
+@click.option("--theme", metavar="NAME", shell_complete=completion.themes,
+              help="Another theme than the one in use.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0.1, 3600), help="Record for so long.")
 @click.option("--fps", type=click.FloatRange(0.1, 60), default=10.0, show_default=True,
               metavar="N", help="Pictures a second of a recording.")  # fmt: skip

@@ -11,7 +11,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output
+from geoosctl import client, completion, output
 from geoosctl.cli import VerbGroup, settings
 from geoosctl.commands.state import read
 from geoosd.errors import EX_CONFIG, VarlinkError
@@ -48,7 +48,7 @@ def list_themes() -> None:
 
 
 @theme.command("show", examples=["geoosctl theme show", "geoosctl theme show ember --json"])
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.themes)
 def show_theme(name: str | None) -> None:
     """Show the colours of NAME, or of the theme in use."""
     found = _themes()
@@ -76,7 +76,7 @@ def _swatch(value: str) -> str:
 
 
 @theme.command("set", examples=["geoosctl theme set paper"])
-@click.argument("name")
+@click.argument("name", shell_complete=completion.themes)
 def set_theme(name: str) -> None:
     """Use theme NAME from now on, in every viewer."""
     options = settings()

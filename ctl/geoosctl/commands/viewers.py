@@ -10,7 +10,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output
+from geoosctl import client, completion, output
 from geoosctl.cli import VerbGroup, settings
 from geoosctl.commands.state import read
 
@@ -60,7 +60,7 @@ def viewers(context: click.Context) -> None:
 
 
 @viewers.command("disconnect", examples=["geoosctl viewers disconnect v12"])
-@click.argument("viewer", metavar="ID")
+@click.argument("viewer", metavar="ID", shell_complete=completion.viewers)
 def disconnect(viewer: str) -> None:
     """Close the connection of viewer ID.
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from geoosctl import client, neural, output
+from geoosctl import client, completion, neural, output
 from geoosctl.cli import Settings, Verb, settings
 from geoosctl.course import Course
 from geoosd.config import load
@@ -34,7 +34,14 @@ _CHANNELS = ("tokens", "state", "sessions", "canary")
 @click.option(
     "--channel", "channels", multiple=True, type=click.Choice(_CHANNELS), help="Only these."
 )
-@click.option("--model", "models", multiple=True, metavar="M", help="Only these.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="M",
+    shell_complete=completion.models,
+    help="Only these.",
+)
 def watch(url: str | None, channels: tuple[str, ...], models: tuple[str, ...]) -> None:
     """Show the thought stream until you stop it.
 
