@@ -177,9 +177,10 @@ ABOUT = {
     "/": "the page",
     "/healthz": "200 when all is well enough to serve, else 503; for a monitor that can do no more",
     "/metrics": "Prometheus text of all daemons",
-    "/snapshot.png": "a picture; query `width`, `height` (16 to 4096), `theme`, `view`",
+    "/snapshot.png": "a picture; query: see PictureRequest",
     "/snapshot.jpg": "the same as JPEG",
-    "/stream.mjpg": "frames without end; query `fps` (0.1 to 60)",
+    "/snapshot.webp": "the same as WebP",
+    "/stream.mjpg": "frames without end; query: see StreamRequest",
     "/api/status": "what `geoosctl status --json` has",
     "/api/themes": "all themes, and the name of the current one",
     "/api/themes/*": "keep a theme under that name, over a shipped one; body: the theme",
@@ -205,10 +206,12 @@ def http_page() -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     yield f"| GET | `/` and its files | read | {ABOUT['/']} |"
     for route in routes:
-        yield f"| {route.method} | `{_path(route)}` | {route.access} | {ABOUT[route.path]} |"
-    yield "\n## PromptRequest\n"
-    _, structs = msgspec.json.schema_components([api.PromptRequest])
-    yield from _fields(structs["PromptRequest"])
+        about = ABOUT.get(route.path, "")
+        yield f"| {route.method} | `{_path(route)}` | {route.access} | {about} |"
+    for request in (api.PictureRequest, api.StreamRequest, api.PromptRequest):
+        yield f"\n## {request.__name__}\n"
+        _, structs = msgspec.json.schema_components([request])
+        yield from _fields(structs[request.__name__])
 
 
 def _path(route: Route) -> str:
