@@ -1,0 +1,126 @@
+"""Every command that the documents show is run, here or where :data:`ELSEWHERE` says.
+
+Those of docs/operations.md, README.md and the rest run on a machine with the installed units, in
+the documents' order, as root, with real names in place of the documents' words.
+"""
+
+import json
+import re
+
+import pytest
+from conftest import NO_ENGINE, ROOT, until
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = (
+    "geoosctl", "geoosd", "sudo", "systemctl", "journalctl", "make", "varlinkctl", "printf", "git",
+    "promtool", "prometheus", ".venv/bin/", ".ci/run", "python", "GEOOS_", "HYPOTHESIS_",
+)  # fmt: skip
+
+ELSEWHERE = {
+    r"git clone .*|make run.*|\.venv/bin/geoosd up.*|GEOOS_RUNTIME_DIR=.*|--set .*": (
+        "tests/integration/test_foreground.py"
+    ),
+    r"\.venv/bin/geoosctl prompt .*": "tests/integration/test_pipeline.py",
+    r"(sudo )?make (install|uninstall)\b.*": "tests/system/test_system_install.py",
+    r"(HYPOTHESIS_PROFILE=deep |GEOOS_REQUIRE=\S+ )?(sudo )?make [a-z-]+( ARGS=.*)?|\.ci/run": (
+        "tests/policy/test_policy_makefile.py"
+    ),
+    r"systemctl --user .*": "tests/system/test_system_user.py",
+    r"(varlinkctl|printf) .*|python .*": "tests/service/test_control_varlink.py",
+    r"promtool .*|prometheus .*": "tests/integration/test_metrics.py",
+    r"\.venv/bin/python tests/.*": "tests/system/measured.py",
+}
+"""What cannot be run here, and where it is."""
+
+ENDLESS = re.compile(r"geoosctl (logs -f|health --watch|watch\b).*")
+
+
+def commands(path):
+    """The commands in the fenced blocks of a document, each on one line, without comments."""
+    text = path.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if language not in ("", "sh", "console"):
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith(PROGRAMS):
+                yield re.split(r"\s+#\s|\s{4,}", line)[0].strip()
+
+
+def every():
+    for path in DOCUMENTS:
+        for command in dict.fromkeys(commands(path)):
+            if elsewhere(command) is None:
+                yield pytest.param(command, id=f"{path.name}: {command}")
+
+
+def elsewhere(command):
+    return next((why for what, why in ELSEWHERE.items() if re.fullmatch(what, command)), None)
+
+
+def test_what_is_not_run_here_is_run_where_it_is_said():
+    shown = {command for path in DOCUMENTS for command in commands(path)}
+    assert len(shown) > 50
+    for pattern, where in ELSEWHERE.items():
+        assert any(re.fullmatch(pattern, command) for command in shown), pattern
+        assert (ROOT / where).exists()
+
+
+@pytest.fixture(scope="module")
+def used(machine):
+    """A machine as the documents suppose it."""
+    machine.start_all(f'{NO_ENGINE}[bridge]\nrecord = "full"\n')
+    machine.model(5, 0)
+    machine.run("useradd", "--create-home", "somebody")
+    machine.run("mkdir", "-p", "/srv/docs")
+    machine.write("/srv/docs/prompts.jsonl", '{"prompt": "hello"}\n')
+    machine.write("/srv/docs/geoos.toml", NO_ENGINE)
+    machine.write("/srv/docs/mine.json", machine.run("cat", "/etc/geoos/themes/ember.json"))
+    machine.run("sed", "-i", 's/"ember"/"mine"/', "/srv/docs/mine.json")
+    machine.run("cp", "-r", "/usr/share/doc/geoos", "/srv/docs/project", check=False)
+    machine.run(
+        "mkdir", "-p", "/srv/docs/project/src", "/etc/systemd/system/geoos-broadcaster.service.d"
+    )
+    machine.write("/srv/docs/project/src/a.py", '"""A."""\n')
+    machine.run(
+        "sh",
+        "-c",
+        "geoosctl structure --write-baseline --baseline /srv/docs/FILE /srv/docs/project",
+    )
+    machine.run("sh", "-c", "cp /usr/local/share/doc/geoos/drop-ins/credentials.conf /srv/docs/")
+    until(lambda: machine.call("geoosctl", "prompt", "hello").returncode == 0, "answered")
+    (machine.session,) = (
+        each["id"] for each in json.loads(machine.run("geoosctl", "--json", "sessions"))["sessions"]
+    )
+    return machine
+
+
+def filled(command, session):
+    """With real names in place of the documents' words."""
+    for word, name in {
+        "ID": session,
+        "USER": "somebody",
+        "FILE.jsonl": "prompts.jsonl",
+        "FILE .": "FILE project",
+        "~/src/project": "project",
+        "--check .": "--check project",
+        "--seconds 20": "--seconds 1",
+    }.items():
+        command = re.sub(rf"(?<![\w/]){re.escape(word)}(?!\w)", name, command)
+    return command.replace("sudo ", "")
+
+
+@pytest.mark.parametrize("command", list(every()))
+def test_a_command_of_the_documents(used, command):
+    asked = filled(command, used.session)
+    if ENDLESS.fullmatch(asked):
+        asked = f"timeout 3 {asked}"
+    done = used.call("bash", "-c", f"cd /srv/docs && {asked}", environ={"COLUMNS": "80"})
+    allowed = (0, 124) if ENDLESS.fullmatch(command) else (0,)
+    if re.match(r"geoosctl (health|structure)", asked):
+        allowed = (0, 1, 2)  # it says how things are
+    if asked == "geoosctl status":
+        allowed = (0, 3)
+    assert done.returncode in allowed, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    if asked == "geoosctl stop" or asked.startswith("geoosctl stop "):
+        used.run("geoosctl", "start")
