@@ -1,7 +1,7 @@
 """Make the API reference: ``python docs/api/build.py [DIRECTORY]`` (docs/api).
 
 Everything is read off the code: message types, Varlink interface files with the access class that
-a daemon demands, the route table of the port, the JSON of geoosctl. tests/policy/test_policy_api.py
+a daemon demands, the route table of the port, the JSON of geoosctl. tests/service/test_api_reference.py
 fails when what is committed is not what this makes.
 """
 
@@ -194,8 +194,9 @@ def http_page() -> Iterator[str]:
     """The route table."""
     from geoosd.broadcaster.adapters import api
 
-    own: Any = None
-    routes = api.Api(Paths(Path("/run"), Path("/var")), {}, own, own, own).routes()
+    given: dict[str, Any] = {"paths": Paths(Path("/run"), Path("/var")), "page": {}}
+    wanted = list(inspect.signature(api.Api).parameters)
+    routes = api.Api(*(given.get(name) for name in wanted)).routes()
     yield "# HTTP on the broadcaster's port\n"
     yield (
         "Off loopback every call needs a token; what changes something needs the page's own origin "

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
-from repository import ROOT
 
 from geoosctl.cli import cli
 
+ROOT = Path(__file__).resolve().parents[2]
 API = ROOT / "docs" / "api"
 NAMES = ("geoosctl.schema.json", "http.md", "messages.md", "messages.schema.json", "varlink.md")
 
