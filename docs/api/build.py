@@ -1,8 +1,8 @@
 """Make the API reference: ``python docs/api/build.py [DIRECTORY]`` (docs/api).
 
 Everything is read off the code: message types, Varlink interface files with the access class that
-a daemon demands, the route table of the port, the JSON of geoosctl. tests/service/test_api_reference.py
-fails when what is committed is not what this makes.
+a daemon demands, the route table of the port, the JSON of geoosctl. What is committed must be what
+this makes: tests/service/test_api_reference.py.
 """
 
 from __future__ import annotations
