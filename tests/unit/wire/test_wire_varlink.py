@@ -83,7 +83,8 @@ def test_an_interface_file_declares_what_its_name_says(name):
 
 def test_the_daemon_interface_has_the_methods_of_every_daemon():
     methods = varlink.method_names(varlink.interface("io.geoos.Daemon"))
-    assert methods == ["GetStatus", "GetHealth", "GetMetrics", "GetLogs", "Reload", "SetLogLevel"]
+    everywhere = ["GetStatus", "GetHealth", "GetMetrics", "GetLogs", "Reload", "SetLogLevel"]
+    assert methods == [*everywhere, "Export"]
 
 
 def test_what_is_no_description_is_said():
