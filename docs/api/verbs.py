@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from geoosctl import systemd, trial
-from geoosctl.commands import listings, state, viewers
+from geoosctl.commands import health, listings, state, viewers
 from geoosctl.output import SCHEMA_VERSION
 from geoosd.wire import messages, reports, sessions
 
@@ -20,7 +20,7 @@ Schema = dict[str, Any]
 
 STRUCTS = (
     state.Entry,
-    state.Health,
+    health.Health,
     listings.Model,
     viewers.Viewer,
     systemd.Unit,
@@ -121,7 +121,7 @@ VERBS: dict[str, tuple[Schema, ...]] = {
             daemons=many(ref(state.Entry)),
         ),
     ),
-    "health": (versioned(state.Health),),
+    "health": (versioned(health.Health),),
     "selftest": (told(status=one_of("pass", "warn", "fail"), steps=many(ref(trial.Step))),),
     "start": (UNITS,),
     "stop": (UNITS,),
