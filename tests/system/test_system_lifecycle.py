@@ -122,6 +122,17 @@ def test_reload_returns_when_it_is_done(running, daemon):
     assert running.main_pids() == before
 
 
+def test_a_reload_needs_no_control_and_is_no_error(running):
+    since = running.run("date", "+@%s.%6N").strip()
+    running.run("systemctl", "stop", "geoos-control")
+    try:
+        running.run("systemctl", "reload", "geoos-bridge")
+        assert running.journal("-u", "geoos-bridge", "GEOOS_EVENT=reloaded", "--since", since)
+        assert running.journal("-u", "geoos-bridge", "-p", "warning", "--since", since) == []
+    finally:
+        running.run("systemctl", "start", "geoos-control")
+
+
 def test_a_reload_waits_for_its_daemon(running):
     pid = str(running.main_pids()["bridge"])
     running.run("kill", "-STOP", pid)
