@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 INPUTS := pyproject.toml constraints.txt
 NOT_TESTS := not system and not bench and not soak
 
-.PHONY: help run test coverage check format test-system bench soak wheels install uninstall lock clean
+.PHONY: help run test coverage check format test-system bench pictures soak wheels install uninstall lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,10 @@ test-system: $(VENV)/.dev ## as root: the installed units in a throw-away system
 
 bench: $(VENV)/.bench ## benchmarks beside peers: a table and bench.json; ARGS=--quick for a minute
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+pictures: $(VENV)/.dev ## docs/images: every view, from a real model's session; some minutes
+	@$(PIP) -e '.[engine,pictures]'
+	@$(BIN)/python docs/pictures/make.py $(ARGS)
 
 soak: $(VENV)/.dev ## the long runs: thousands of failing requests leave nothing behind
 	@$(BIN)/python -m pytest -m soak --timeout 3600 tests $(ARGS)

@@ -34,6 +34,7 @@ from geoosd.wire import reports, varlink
 from geoosd.wire.access import Doorkeeper
 from geoosd.wire.canary import passed
 from geoosd.wire.messages import Hello
+from geoosd.wire.pictures import VIEWS
 
 FILL_SECONDS = 1.0
 """How long to wait for a compositor before viewers are let in all the same."""
@@ -68,7 +69,7 @@ class Broadcaster:
             now=runtime.now,
             log=runtime.log,
         )
-        self.mjpeg = Mjpeg(self._wants_changed)
+        self.mjpegs = {view: Mjpeg(self._wants_changed) for view in VIEWS}
         self.hub.wants_changed = self._wants_changed
         self.viewers = Viewers(
             self.fanout,
@@ -123,7 +124,7 @@ class Broadcaster:
         self._addresses = [_url(listener) for listener in listeners]
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._serve_api(Api(self._runtime.paths, page, self.mjpeg, nursery))
+            self._serve_api(Api(self._runtime.paths, page, self.mjpegs, nursery))
             await nursery.start(self.fanout.run)
             nursery.start_soon(self.feed.run)
             nursery.start_soon(self.canary.run)
@@ -179,11 +180,17 @@ class Broadcaster:
         return Doorkeeper.of(config.broadcaster_listen.host, config.broadcaster.origins)
 
     def _wants_changed(self) -> None:
-        self.feed.want_pictures(self.hub.wants_pictures or self.mjpeg.clients > 0)
+        frames, *others = VIEWS
+        self.feed.want_pictures(
+            self.hub.wants_pictures or self.mjpegs[frames].clients > 0,
+            [view for view in others if self.mjpegs[view].clients],
+        )
 
-    def _show(self, picture: bytes) -> None:
-        self.hub.show(picture)
-        self.mjpeg.show(picture)
+    def _show(self, picture: bytes, view: int) -> None:
+        if view == 0:
+            self.hub.show(picture)
+        if view < len(VIEWS):
+            self.mjpegs[VIEWS[view]].show(picture)
 
     def _restarted(self, hello: Hello) -> None:
         """The compositor counts from a new epoch: everybody starts again from its scene."""

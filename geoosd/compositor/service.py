@@ -13,11 +13,11 @@ from base64 import b64encode
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 import trio
-from msgspec import Meta, Struct
+from msgspec import Struct
 from prometheus_client import Counter
 
 from geoosd.compositor.adapters import gpu_profile, themes
@@ -28,9 +28,10 @@ from geoosd.compositor.adapters.frames import Frames
 from geoosd.compositor.adapters.ingest import Ingest
 from geoosd.compositor.adapters.keeper import Keeper
 from geoosd.compositor.adapters.lettering import lettered
+from geoosd.compositor.adapters.looking import RenderQuery
 from geoosd.compositor.adapters.painter import Painter, Sketch
 from geoosd.compositor.core import views
-from geoosd.compositor.core.look import MAX_ZOOM, Drawing, Look
+from geoosd.compositor.core.look import Drawing, Look
 from geoosd.compositor.core.moment import moment
 from geoosd.compositor.core.pacing import Pacer
 from geoosd.compositor.core.places import Places
@@ -51,6 +52,7 @@ from geoosd.wire.messages import (
     Canary,
     FeedRequest,
     Message,
+    NeuralStateUpdate,
     ProducerHello,
     Snapshot,
     Theme,
@@ -59,28 +61,10 @@ from geoosd.wire.messages import (
 )
 
 _INTERFACE: Final = "io.geoos.Compositor"
-_DEFAULT_SIZE: Final = 1024
 _FRAME_SIZE: Final = 1280, 720
 _MAX_THEMES: Final = 256
 _WATCHDOG: Final = "watchdog"
 """The name of the producer that only tries whether it is answered."""
-
-_MOST_PIXELS: Final = 4096
-
-Pixels = Annotated[int, Meta(ge=16, le=_MOST_PIXELS)]
-
-
-class _RenderQuery(Struct, forbid_unknown_fields=True):
-    width: Pixels | None = None
-    height: Pixels | None = None
-    theme: str | None = None
-    view: str | None = None
-    format: Format | None = None
-    zoom: Annotated[float, Meta(ge=0.01, le=MAX_ZOOM)] | None = None
-    center_x: float | None = None
-    center_y: float | None = None
-    labels: bool | None = None
-    dpr: Annotated[float, Meta(ge=1, le=4)] | None = None
 
 
 class _ThemeName(Struct, forbid_unknown_fields=True):
@@ -117,7 +101,7 @@ class Compositor:
         settings = runtime.config.compositor
         self._frames = Frames(
             Pacer(settings.fps, settings.decay_seconds),
-            is_watched=lambda: self._feed.demand.frames,
+            is_watched=lambda: bool(self._feed.views),
             draw=self._draw_frame,
             registry=runtime.registry,
         )
@@ -251,7 +235,7 @@ class Compositor:
             self._taken.labels(kind.__name__).inc(count)
         self._tokens.add(counts.get(TokenVisualizationUpdate, 0), now)
         self._messages.add(sum(counts.values()), now)
-        if counts.get(TokenVisualizationUpdate):
+        if counts.get(TokenVisualizationUpdate) or counts.get(NeuralStateUpdate):
             self._frames.changed()
         return refused
 
@@ -305,9 +289,9 @@ class Compositor:
     # -- io.geoos.Compositor -----------------------------------------------------------------------
 
     async def _render(self, call: IncomingCall) -> Mapping[str, Any]:
-        query = call.convert(_RenderQuery)
+        query = call.convert(RenderQuery)
         theme = self._theme if query.theme is None else self._find_theme(query.theme)
-        look = _look(query)
+        look = query.look()
         drawn: list[Drawing] = []
 
         def take() -> Sketch:
@@ -333,9 +317,13 @@ class Compositor:
         }
 
     async def _draw_frame(self) -> None:
-        """One frame for those who watch."""
+        """A picture of each view that somebody watches."""
+        for view in self._feed.views:
+            await self._draw_view(view)
+
+    async def _draw_view(self, view: str) -> None:
         width, height = _FRAME_SIZE
-        look = Look("activation", width, height)
+        look = Look(view, width, height)
         seq = 0
 
         def take() -> Sketch:
@@ -346,7 +334,8 @@ class Compositor:
 
         data = await self._painter.paint(take, "jpeg")
         self._drawn.add(1, trio.current_time())
-        self._feed.show(pictures.encode_picture(pictures.Picture(width, height, seq, data)))
+        number = pictures.VIEWS.index(view)
+        self._feed.show(pictures.Picture(width, height, seq, data, number))
 
     async def _list_themes(self, _call: IncomingCall) -> Mapping[str, Any]:
         listed = [self._themes[name] for name in sorted(self._themes)]
@@ -395,27 +384,6 @@ class Compositor:
             reason = f"cannot find theme {name!r}: there are {known}"
             raise VarlinkError(wire.NOT_FOUND, {"reason": reason})
         return theme
-
-
-def _look(query: _RenderQuery) -> Look:
-    """What *query* wants to see. Raises :class:`VarlinkError` that lists the views."""
-    view = query.view or "activation"
-    if view not in views.VIEWS:
-        reason = f"cannot draw view {view!r}: there are {', '.join(views.VIEWS)}"
-        raise VarlinkError(wire.INVALID_ARGUMENT, {"reason": reason})
-    if (query.center_x is None) != (query.center_y is None):
-        reason = "cannot look there: center_x and center_y belong together"
-        raise VarlinkError(wire.INVALID_ARGUMENT, {"reason": reason})
-    center = None
-    if query.center_x is not None and query.center_y is not None:
-        center = query.center_x, query.center_y
-    ratio = query.dpr or 1.0
-    width = round((query.width or _DEFAULT_SIZE) * ratio)
-    height = round((query.height or _DEFAULT_SIZE) * ratio)
-    if max(width, height) > _MOST_PIXELS:
-        reason = f"cannot draw {width} × {height} pixels: at most {_MOST_PIXELS} each; lower dpr"
-        raise VarlinkError(wire.INVALID_ARGUMENT, {"reason": reason})
-    return Look(view, width, height, query.zoom or 1.0, center, bool(query.labels))
 
 
 _SOCKETS: Final = ("ingest.sock", "feed.sock")

@@ -215,10 +215,12 @@ class Gap(Struct):
 
 
 class Demand(Struct):
-    """What somebody downstream wants; travels upstream."""
+    """What somebody downstream wants; travels upstream. ``frames`` are pictures of the activation,
+    ``views`` names what else is to be drawn (:data:`geoosd.wire.pictures.VIEWS`)."""
 
     frames: bool = False
     attention_layers: list[Count] | None = None
+    views: Annotated[list[Name], Meta(max_length=16)] | None = None
 
 
 class Canary(Struct):

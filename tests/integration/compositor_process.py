@@ -80,14 +80,7 @@ class CompositorProcess:
             self.process = None
 
     def connect(self, name: str) -> socket.socket:
-        made = socket.socket(socket.AF_UNIX)
-        made.settimeout(20)
-        try:
-            made.connect(str(self.run_dir / name))
-        except OSError:
-            made.close()
-            raise
-        return made
+        return connect(self.run_dir, name)
 
     def call(self, method: str, parameters: dict[str, Any] | None = None) -> Reply:
         """One Varlink call."""
@@ -100,13 +93,25 @@ class CompositorProcess:
         raise EOFError
 
 
+def connect(run_dir: Path, name: str) -> socket.socket:
+    """One of the sockets of a running geoos."""
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(20)
+    try:
+        made.connect(str(run_dir / name))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 class Producer:
     """Says hello and numbers its messages."""
 
-    def __init__(self, compositor: CompositorProcess, name: str, following: int = 0) -> None:
+    def __init__(self, run_dir: Path, name: str, following: int = 0) -> None:
         self.following = following
         self.through = -1
-        self.socket = compositor.connect("ingest.sock")
+        self.socket = connect(run_dir, "ingest.sock")
         self._decoder = framing.FrameDecoder()
         self.socket.sendall(framing.encode_frame(encode(ProducerHello(name, following), 1.0)))
 

@@ -39,7 +39,9 @@ def test_kill_9_at_any_moment_loses_at_most_what_came_since_the_last_save(tmp_pa
 
     def on_disk():
         scene = StateFiles(compositor.scene.parent).load_scene()
-        return scene and int(scene.thoughts[-1][0].current_token) == following - 1
+        return (
+            scene and scene.thoughts and int(scene.thoughts[-1][0].current_token) == following - 1
+        )
 
     try:
         for life in range(5):
@@ -52,7 +54,7 @@ def test_kill_9_at_any_moment_loses_at_most_what_came_since_the_last_save(tmp_pa
                 assert following - 1 <= remembered[-1]
                 following = remembered[-1] + 1
             known, places = districts, places | where
-            producer = Producer(compositor, f"producer-{life}")
+            producer = Producer(compositor.run_dir, f"producer-{life}")
             producer.say(*tokens(following, 300))
             producer.wait_acknowledged()
             following += 300

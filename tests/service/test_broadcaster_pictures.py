@@ -9,6 +9,7 @@ from test_broadcaster_http import client
 from test_broadcaster_viewers import TOKEN, standing, watching
 
 from geoosd.wire.messages import Demand
+from geoosd.wire.pictures import VIEWS, Picture, encode_picture
 
 FRAMES = UPGRADE.replace(b"channels=canary", b"channels=frames,tokens&tick=0")
 
@@ -107,7 +108,8 @@ async def test_mjpeg(tmp_path):
                     b"GET /stream.mjpg?fps=60 HTTP/1.0\r\nHost: localhost\r\n\r\n"
                 )
                 assert (await until(stream, b"--geoos\r\n")).startswith(b"HTTP/1.1 200")
-            await stand.until(lambda: stand.feed.demand.frames and stand.service.mjpeg.clients == 2)
+            mjpeg = stand.service.mjpegs["activation"]
+            await stand.until(lambda: stand.feed.demand.frames and mjpeg.clients == 2)
             for seq in (1, 2, 3):
                 await stand.feed.show(picture(seq))
                 for stream in (one, two):
@@ -115,13 +117,33 @@ async def test_mjpeg(tmp_path):
                     head = b"Content-Type: image/jpeg\r\nContent-Length: 1010\r\n\r\n"
                     assert part == head + picture(seq)[16:] + b"\r\n--geoos\r\n"
         await stand.until(lambda: not stand.feed.demand.frames)
-        assert stand.service.mjpeg.clients == 0
+        assert stand.service.mjpegs["activation"].clients == 0
+
+
+async def test_mjpeg_of_another_view_is_demanded_and_sent_to_those_who_asked(tmp_path):
+    async with standing(tmp_path) as stand, client(stand) as http:
+        refused = await http.get("/stream.mjpg?view=inside")
+        assert refused.status_code == 400
+        assert "there are activation, memory, confidence" in refused.text
+        stream = await trio.open_tcp_stream("127.0.0.1", stand.port)
+        async with stream:
+            await stream.send_all(
+                b"GET /stream.mjpg?fps=60&view=layers HTTP/1.0\r\nHost: localhost\r\n\r\n"
+            )
+            await until(stream, b"--geoos\r\n")
+            await stand.until(lambda: stand.feed.demand == Demand(views=["layers"]))
+            shown = encode_picture(Picture(64, 32, 9, b"\xff\xd8layers", VIEWS.index("layers")))
+            unknown = encode_picture(Picture(64, 32, 9, b"\xff\xd8later", len(VIEWS)))
+            for each in (picture(8), unknown, shown):
+                await stand.feed.show(each)
+            assert b"layers" in await until(stream, b"--geoos\r\n")
+        await stand.until(lambda: stand.feed.demand == Demand())
 
 
 async def test_mjpeg_ends_with_the_service(tmp_path):
     async with standing(tmp_path) as stand, httpx.AsyncClient() as http:
         url = f"http://127.0.0.1:{stand.port}/stream.mjpg"
         async with http.stream("GET", url):
-            await stand.until(lambda: stand.service.mjpeg.clients == 1)
+            await stand.until(lambda: stand.service.mjpegs["activation"].clients == 1)
             stand.runtime.draining.set()
-            await stand.until(lambda: stand.service.mjpeg.clients == 0)
+            await stand.until(lambda: stand.service.mjpegs["activation"].clients == 0)

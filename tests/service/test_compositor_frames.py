@@ -13,8 +13,14 @@ from geoosd.compositor.adapters.frames import Frames
 from geoosd.compositor.core.pacing import Pacer
 from geoosd.runtime.varlink import unavailable
 from geoosd.wire import framing
-from geoosd.wire.messages import Demand, ProducerHello, TokenVisualizationUpdate
-from geoosd.wire.pictures import decode_picture
+from geoosd.wire.messages import (
+    Demand,
+    NeuralData,
+    NeuralStateUpdate,
+    ProducerHello,
+    TokenVisualizationUpdate,
+)
+from geoosd.wire.pictures import VIEWS, decode_picture
 
 
 async def next_picture(peer):
@@ -80,6 +86,27 @@ async def test_nothing_is_drawn_but_what_somebody_looks_at(world):  # noqa: F811
     assert await count() == warmed_up
     await world.call("io.geoos.Compositor.Render", {"width": 64, "height": 64})
     assert await count() == warmed_up + 1
+    await world.stop()
+
+
+async def test_other_views_are_drawn_for_those_who_want_them(world):  # noqa: F811
+    await world.start("compositor.fps=60")
+    producer = await world.connect("ingest.sock")
+    both, _ = await world.consumer("newest")
+    await both.say(Demand(frames=True, views=["layers", "nothing like it"]))
+    other, _ = await world.consumer("newest")
+    await other.say(Demand(views=["attention"]))
+    data = NeuralData(layer_activations=[1.0, 3.0])
+    await producer.say(NeuralStateUpdate(session="s", data=data))
+    seen = {}
+    with trio.fail_after(10):
+        while len(seen) < 2:
+            picture = await next_picture(both)
+            seen[VIEWS[picture.view]] = picture
+    assert set(seen) == {"activation", "layers"}
+    assert is_dark(seen["activation"])
+    assert not is_dark(seen["layers"])
+    assert VIEWS[(await next_picture(other)).view] == "attention"
     await world.stop()
 
 

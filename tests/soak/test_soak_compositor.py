@@ -56,7 +56,7 @@ def test_a_minute_of_5000_tokens_a_second_on_one_core_loses_nothing(tmp_path):
 
     consumer = threading.Thread(target=consume, daemon=True)
     consumer.start()
-    producer = Producer(compositor, "soak")
+    producer = Producer(compositor.run_dir, "soak")
     pause = threading.Event()
     resident = []
     began, cpu = time.monotonic(), cpu_seconds(compositor.pid)
@@ -106,7 +106,7 @@ def test_fifty_kills_move_no_token(tmp_path):
     places = {}
     for life in range(50):
         compositor.start()
-        producer = Producer(compositor, f"p{life}")
+        producer = Producer(compositor.run_dir, f"p{life}")
         producer.say(*(token(n) for n in range(life * 100, life * 100 + 100)), token(0))
         producer.wait_acknowledged()
         count = 0

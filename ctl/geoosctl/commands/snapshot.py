@@ -20,7 +20,6 @@ from geoosctl.commands.state import read
 from geoosd.errors import GeoosError
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-_VIEWS = ("activation", "memory", "confidence", "models", "attention", "layers")
 _SIDE = click.IntRange(16, 4096)
 
 

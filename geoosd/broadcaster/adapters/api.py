@@ -19,6 +19,7 @@ from geoosd.broadcaster.core.pictures import MEDIA_TYPE
 from geoosd.config import Paths
 from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
+from geoosd.wire.pictures import VIEWS
 from geoosd.wire.varlink import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
 
 ASK_SECONDS = 5.0
@@ -58,9 +59,10 @@ class PictureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=T
 
 
 class StreamRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The query of ``/stream.mjpg``; *fps* pictures a second at most."""
+    """The query of ``/stream.mjpg``; *fps* pictures a second at most, of *view*."""
 
     fps: Annotated[float, Meta(ge=0.1, le=60)] = 30.0
+    view: Annotated[str, Meta(max_length=256)] = VIEWS[0]
 
 
 class Api:
@@ -70,12 +72,12 @@ class Api:
         self,
         paths: Paths,
         page: Mapping[str, File],
-        mjpeg: Mjpeg,
+        mjpegs: Mapping[str, Mjpeg],
         nursery: trio.Nursery,
     ) -> None:
         self._paths = paths
         self._page = page
-        self._mjpeg = mjpeg
+        self._mjpegs = mjpegs
         self._nursery = nursery
         self.prompts = 0
 
@@ -161,7 +163,12 @@ class Api:
             wanted = msgspec.convert(dict(parse_qsl(request.query)), StreamRequest, strict=False)
         except ValueError as error:
             return failure(400, "bad_request", f"cannot stream this: {error}")
-        return Streamed(self._mjpeg.parts(wanted.fps), MEDIA_TYPE)
+        mjpeg = self._mjpegs.get(wanted.view)
+        if mjpeg is None:
+            listed = ", ".join(self._mjpegs)
+            reason = f"cannot stream view {wanted.view!r}: there are {listed}"
+            return failure(400, "bad_request", reason)
+        return Streamed(mjpeg.parts(wanted.fps), MEDIA_TYPE)
 
     async def _prompt(self, request: Request) -> Response:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -7,7 +7,7 @@ is decoded once, for its type and model, and passed on as the bytes that came.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
@@ -49,7 +49,7 @@ _CACHE_SECONDS = 0.016
 Restarted = Callable[[Hello], None]
 
 
-def _look_away(_picture: bytes) -> None:
+def _look_away(_picture: bytes, _view: int) -> None:
     """What becomes of pictures that nobody wants."""
 
 
@@ -66,7 +66,7 @@ class Feed:
         fanout: Fanout,
         *,
         restarted: Restarted,
-        show: Callable[[bytes], None] = _look_away,
+        show: Callable[[bytes, int], None] = _look_away,
         now: Callable[[], float],
         log: Log,
     ) -> None:
@@ -102,10 +102,11 @@ class Feed:
                 self._demand_changed = trio.Event()
                 await self._send(self._demand)
 
-    def want_pictures(self, wanted: bool) -> None:
-        """Have the compositor send pictures, or not."""
-        if wanted != self._demand.frames:
-            self._demand = Demand(frames=wanted)
+    def want_pictures(self, frames: bool, views: Sequence[str] = ()) -> None:
+        """Have the compositor send pictures, of these views as well, or none."""
+        demand = Demand(frames=frames, views=sorted(views) or None)
+        if demand != self._demand:
+            self._demand = demand
             self._demand_changed.set()
 
     async def snapshot(self) -> Scene | None:
@@ -159,7 +160,7 @@ class Feed:
         decoder = FrameDecoder(MAX_FEED_FRAME)
         try:
             await self._send(request)
-            if self._demand.frames:
+            if self._demand != Demand():
                 await self._send(self._demand)
             while chunk := await stream.receive_some(_RECEIVE_BYTES):
                 before, others_before = self.messages, self.pictures + self.canaries
@@ -180,9 +181,9 @@ class Feed:
         try:
             kind, data = split_feed_frame(frame)
             if kind != KIND_JSON:
-                decode_picture(data)
+                view = decode_picture(data).view
                 self.pictures += 1
-                self._show(data)
+                self._show(data, view)
                 return
             message = messages.decode(data, self._now())
         except MessageError as error:

@@ -36,6 +36,7 @@ from geoosd.wire.messages import (
     decode,
     encode,
 )
+from geoosd.wire.pictures import VIEWS, Picture, encode_picture
 from geoosd.wire.reports import Queue
 
 RING_COUNT: Final = 65_536
@@ -78,13 +79,20 @@ class Feed:
         seq = ring.next if type(payload) in COUNTED else None
         ring.append(encode_feed_frame(KIND_JSON, encode(payload, timestamp, seq=seq)))
 
-    def show(self, picture: bytes) -> None:
-        """Give *picture* (:mod:`geoosd.wire.pictures`) to those who watch; one who has not taken
-        the last one yet gets this one instead."""
-        frame = encode_feed_frame(KIND_PICTURE, picture)
+    def show(self, picture: Picture) -> None:
+        """Give *picture* to those who watch its view; one who has not taken the last one yet gets
+        this one instead."""
+        frame = encode_feed_frame(KIND_PICTURE, encode_picture(picture))
+        view = VIEWS[picture.view]
         for consumer in self._consumers.values():
-            if consumer.demand.frames:
-                consumer.show(frame)
+            if view in consumer.views:
+                consumer.show(view, frame)
+
+    @property
+    def views(self) -> list[str]:
+        """What somebody watches, in the order of :data:`~geoosd.wire.pictures.VIEWS`."""
+        wanted = {view for each in self._consumers.values() for view in each.views}
+        return [view for view in VIEWS if view in wanted]
 
     def wake(self) -> None:
         """Have the consumers read on."""
@@ -106,7 +114,9 @@ class Feed:
         """Some consumer wants something else: what all want together goes upstream."""
         wanted = [each.demand for each in self._consumers.values()]
         layers = sorted({layer for each in wanted for layer in each.attention_layers or ()})
-        together = Demand(any(each.frames for each in wanted), layers or None)
+        frames = any(each.frames for each in wanted)
+        views = sorted({view for each in wanted for view in each.views or ()})
+        together = Demand(frames, layers or None, views or None)
         if together != self.demand:
             self.demand = together
             self._on_demand(together)
@@ -137,7 +147,7 @@ class _Consumer:
         self._stream = stream
         self._cursor: int | None = None
         self._control: list[bytes] = []
-        self._picture = b""
+        self._pictures: dict[str, bytes] = {}
         self._awake = trio.Event()
         self._sending = trio.Lock()
 
@@ -149,8 +159,13 @@ class _Consumer:
     def wake(self) -> None:
         self._awake.set()
 
-    def show(self, picture: bytes) -> None:
-        self._picture = picture
+    @property
+    def views(self) -> set[str]:
+        """The views that it watches."""
+        return {*(self.demand.views or ()), *(VIEWS[:1] if self.demand.frames else ())}
+
+    def show(self, view: str, picture: bytes) -> None:
+        self._pictures[view] = picture
         self.wake()
 
     async def run(self) -> None:
@@ -193,7 +208,7 @@ class _Consumer:
         elif isinstance(payload, Demand):
             self.demand = payload
             self._feed.demands_changed()
-            if payload.frames:
+            if self.views:
                 self._feed.on_watcher()
         else:
             kind = type(payload).__name__
@@ -225,9 +240,8 @@ class _Consumer:
         if self._control:
             said, self._control = b"".join(self._control), []
             return said
-        if self._picture:
-            picture, self._picture = self._picture, b""
-            return picture
+        if self._pictures:
+            return self._pictures.pop(next(iter(self._pictures)))
         if self._cursor is None:
             return b""
         batch = self._feed.ring.read(self._cursor, _BATCH_BYTES)

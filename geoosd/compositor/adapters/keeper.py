@@ -37,7 +37,7 @@ class Keeper:
         self._files = StateFiles(runtime.state_dir)
         self._saving = trio.Lock()
         self._saving_scene = trio.Lock()
-        self._saved_through = -1
+        self._saved_through = 0
         self._secured = 0
         self._unsaved: Places | None = None
         self._trouble: dict[str, str] = {}

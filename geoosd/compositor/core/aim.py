@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from geoosd.compositor.core.cartography import Keys, map_coordinates
@@ -11,6 +13,9 @@ from geoosd.compositor.core.places import ORDER
 from geoosd.compositor.core.plan import Floats
 from geoosd.compositor.core.view import View, fit
 
+_MARGIN: Final = 0.07
+"""Of a picture, beyond the outermost cells in use."""
+
 
 def view_of(taken: Moment, look: Look, size: tuple[int, int] | None = None) -> View:
     """Which cells *look* shows in *size* pixels, or in all of its own."""
@@ -18,12 +23,31 @@ def view_of(taken: Moment, look: Look, size: tuple[int, int] | None = None) -> V
     center = look.center
     if center is None and look.zoom > 1:
         keys, weights = taken.lit if len(taken.lit[0]) else taken.remembered
+        in_use = taken.in_use
         if taken.newest:
-            keys, weights = cells_of((keys, weights), {taken.newest[-1].token.district or 0})
-        if len(keys):
-            columns, rows = map_coordinates(keys)
-            center = _middle(columns, weights) + 0.5, _middle(rows, weights) + 0.5
+            mine = {taken.newest[-1].token.district or 0}
+            keys, weights = cells_of((keys, weights), mine)
+            in_use, _ = cells_of((in_use, np.zeros(len(in_use))), mine)
+        if len(keys) and len(in_use):
+            view = fitted.zoomed(look.zoom)
+            across, down = view.width / view.scale, view.height / view.scale
+            (columns, rows), (all_columns, all_rows) = (
+                map_coordinates(keys), map_coordinates(in_use),
+            )  # fmt: skip
+            center = (
+                _held(_densest(columns, weights, across), all_columns, across),
+                _held(_densest(rows, weights, down), all_rows, down),
+            )
     return fitted.zoomed(look.zoom, center)
+
+
+def _held(center: float, cells: Floats, extent: float) -> float:
+    """*center*, moved so that *extent* cells around it show little of what lies beyond *cells*."""
+    margin = _MARGIN * extent
+    low, high = float(cells.min()) - margin, float(cells.max()) + 1 + margin
+    if high - low < extent:
+        return (low + high) / 2
+    return min(max(center + 0.5, low + extent / 2), high - extent / 2)
 
 
 def within(part: View, room: Box, look: Look) -> View:
@@ -44,9 +68,10 @@ def cells_of(cells: tuple[Keys, Floats], mine: set[int]) -> tuple[Keys, Floats]:
     return keys[chosen], weights[chosen]
 
 
-def _middle(values: Floats, weights: Floats) -> float:
-    """Half-way between the weighted 10 % and 90 % quantiles: outliers do not draw it away."""
+def _densest(values: Floats, weights: Floats, extent: float) -> float:
+    """The middle of those cells that are most in weight of all that fit into *extent*."""
     order = np.argsort(values)
-    share = np.cumsum(weights[order]) / max(float(weights.sum()), 1e-300)
-    inner: Floats = values[order][(share >= 0.1) & (np.append(0.0, share[:-1]) <= 0.9)]
-    return float(inner[0] + inner[-1]) / 2
+    values, share = values[order], np.append(0.0, np.cumsum(weights[order]))
+    ends = np.searchsorted(values, values + extent * (1 - 2 * _MARGIN), side="right")
+    first = int(np.argmax(share[ends] - share[:-1]))
+    return float(values[first] + values[ends[first] - 1]) / 2

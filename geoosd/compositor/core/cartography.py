@@ -111,7 +111,8 @@ def key_of_token(token: TokenVisualizationUpdate) -> int:
 def trail(tokens: list[TokenVisualizationUpdate], view: View) -> Stroke:
     """A line through successive tokens that bends to one side, fainter with age.
 
-    Each step is a quadratic Bézier curve, so that a way and its way back stay apart.
+    Each step is a quadratic Bézier curve, so that a way and its way back stay apart. In a picture
+    of many pixels it is brighter, since lines are a pixel wide.
     """
     keys = np.array([key_of_token(token) for token in tokens[-MAX_TRAIL - 1 :]], np.uint64)
     columns, rows = map_coordinates(keys)
@@ -125,7 +126,7 @@ def trail(tokens: list[TokenVisualizationUpdate], view: View) -> Stroke:
         curve = (1 - along) ** 2 * start + 2 * along * (1 - along) * middle + along**2 * stop
         bent.append(np.append(curve.ravel(), ends[-1]))
     age = np.linspace(0.0, 1.0, len(bent[0]))
-    return Stroke(bent[0], bent[1], age**1.8)
+    return Stroke(bent[0], bent[1], 1.5 * max(1.0, view.unit) * age**1.8)
 
 
 def ground(districts: list[District], keys: Keys, view: View) -> list[Stroke]:

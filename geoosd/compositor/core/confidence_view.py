@@ -25,8 +25,12 @@ SURENESS: Final = ("#ff6a55", "#ff9a5c", "#ffc978", "#f4e9d8", "#b5dcff", "#6fbc
 
 
 def confidence(taken: Moment, look: Look, theme: Theme) -> Drawing:
-    """How sure the model was of its newest tokens: their places by colour, and the text."""
-    told = [thought for thought in taken.newest if thought.token.confidence is not None]
+    """How sure the model was of its newest tokens: their places by colour, and the text.
+
+    Colours are of each token's own probability (``activation``); the messages' ``confidence`` is a
+    mean over the tokens before as well.
+    """
+    told = [thought for thought in taken.newest if thought.token.activation is not None]
     room, box = _beside(look)
     whole = view_of(taken, look, (round(room.width), round(room.height)))
     view = within(whole, room, look)
@@ -34,7 +38,7 @@ def confidence(taken: Moment, look: Look, theme: Theme) -> Drawing:
     known = seen(*taken.remembered, view, {})
     run = frame.successions(taken)[-1:]
     lines = [replace(each, level=each.level * 0.4) for each in (trail(one, view) for one in run)]
-    labels, overlays = _card(box, theme, unit, bool(told))
+    labels, overlays = _card(box, theme, unit, told)
     if look.labels:
         right = room.right - 60 * unit
         labels += [
@@ -53,17 +57,19 @@ def confidence(taken: Moment, look: Look, theme: Theme) -> Drawing:
 
 
 def _stars(told: list[Thought], view: View) -> Splats:
-    """The tokens' places: the newer the brighter, the last confidence of each as its tint."""
-    newest = {key_of_token(thought.token): thought.token.confidence or 0.0 for thought in told}
+    """The tokens' places: the newer the brighter, the last probability of each as its tint."""
+    newest = {key_of_token(thought.token): thought.token.activation or 0.0 for thought in told}
     keys, sure = np.array(list(newest), np.uint64), np.array(list(newest.values()), np.float64)
     x, y = view.to_pixels(*(part + 0.5 for part in map_coordinates(keys)))
-    # Tint 0 is for what is of no confidence; a glow that reaches further than its tint would show.
+    # Tint 0 is for what is remembered only; a glow that reaches further than its tint would show.
     step = 1 + np.minimum(sure * len(SURENESS), len(SURENESS) - 1).astype(np.uint8)
     light = stars(x, y, np.linspace(0.4, 1.0, len(keys)), step.astype(np.uint8), view)
     return replace(light, halo=light.halo * 0.8, far=0.0, radius=light.radius * 1.3)
 
 
-def _card(box: Box, theme: Theme, unit: float, told: bool) -> tuple[list[Label], list[Overlay]]:
+def _card(
+    box: Box, theme: Theme, unit: float, told: list[Thought]
+) -> tuple[list[Label], list[Overlay]]:
     """The card beside the map, its title and its legend."""
     inner = box.inset(22 * unit)
     text, muted = palette.rgb(theme.text), palette.rgb(theme.muted)
@@ -71,20 +77,26 @@ def _card(box: Box, theme: Theme, unit: float, told: bool) -> tuple[list[Label],
     labels = [Label(inner.left, inner.top, title, 20 * unit, text, "lt")]
     overlays = [card(box, theme, unit)]
     if not told:
-        absent = "absent: no source has sent a confidence"
+        absent = "absent: no source has sent probabilities"
         labels.append(Label(inner.left, inner.top + 38 * unit, absent, 15 * unit, muted, "lt"))
         return labels, overlays
     scale = Box(inner.left + 16 * unit, inner.top + 37 * unit, 150 * unit, 11 * unit)
     middle = scale.top + scale.height / 2
     colors = np.array([palette.rgb(color) for color in SURENESS], np.uint8)
     overlays.append(heat(np.arange(7)[None, :] / 6, scale, np.repeat(colors, 37, axis=0)))
-    what = "probability of the token, as the server told it"
+    what = "probability of the token" + _entropy(told)
     labels += [
         Label(inner.left, middle, "0", 14 * unit, text),
         Label(scale.right + 7 * unit, middle, "1", 14 * unit, text),
         Label(scale.right + 24 * unit, middle, what, 14 * unit, muted),
     ]
     return labels, overlays
+
+
+def _entropy(told: list[Thought]) -> str:
+    """The mean entropy of what the tokens were chosen from, where it is known."""
+    known = [each.token.entropy for each in told if each.token.entropy is not None]
+    return f" · {sum(known) / len(known):.1f} bits of choice each" if known else ""
 
 
 def _beside(look: Look) -> tuple[Box, Box]:
@@ -107,11 +119,11 @@ def _lut(theme: Theme) -> palette.Lut:
 
 
 def _text(taken: Moment, inner: Box, theme: Theme, unit: float) -> Flow:
-    """The newest stream's text; each token in the colour of its confidence."""
+    """The newest stream's text; each token in the colour of its probability."""
     newest = list(taken.streams.values())[-1:]
     pieces: list[tuple[str, Rgb, float]] = []
     for thought in newest[0] if newest else ():
-        sure = thought.token.confidence
+        sure = thought.token.activation
         color = palette.rgb(theme.muted) if sure is None else _sure(sure)
         pieces.append((thought.token.current_token, color, 1.0))
     top = 68 * unit
@@ -119,5 +131,5 @@ def _text(taken: Moment, inner: Box, theme: Theme, unit: float) -> Flow:
     return Flow(box, 30 * unit, 17 * unit, pieces)
 
 
-def _sure(confidence: float) -> Rgb:
-    return palette.rgb(SURENESS[min(int(confidence * len(SURENESS)), len(SURENESS) - 1)])
+def _sure(probability: float) -> Rgb:
+    return palette.rgb(SURENESS[min(int(probability * len(SURENESS)), len(SURENESS) - 1)])

@@ -283,4 +283,11 @@ def _atlas(page: _Page, box: Box, values: Floats, ramp: Pixels) -> None:
         each = (wide - label - 4 * page.unit) / head_count
         for head in range(head_count):
             small = Box(left + label + head * each, top, each - gap, high - gap)
-            page.overlays.append(heat(values[:, layer, head], small, ramp))
+            page.overlays.append(heat(_clear(values[:, layer, head]), small, ramp))
+
+
+def _clear(values: Floats) -> Values:
+    """One head's square roots, so that what it does can be seen: its strongest are full."""
+    known = values[np.isfinite(values)]
+    most = float(np.quantile(known, 0.99)) if known.size else 1.0
+    return np.asarray((values / max(most, 1e-3)) ** 0.75)

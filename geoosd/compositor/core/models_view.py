@@ -156,13 +156,13 @@ def _together(parts: list[Splats]) -> Splats:
 
 
 def _told_of(taken: Moment, mine: set[int]) -> str:
-    """Pace and confidence of the newest tokens of some districts."""
+    """Pace of the newest tokens of some districts, and how probable they were to their model."""
     own = [each for each in taken.newest if each.token.district in mine]
     if not own:
         return "nothing new"
     seconds = own[-1].at - own[0].at
     said = f"{(len(own) - 1) / seconds:.1f} tokens/s" if seconds > 0 else f"{len(own)} tokens"
-    known = [each.token.confidence for each in own if each.token.confidence is not None]
+    known = [each.token.activation for each in own if each.token.activation is not None]
     if known:
-        said += f" · confidence {sum(known) / len(known):.2f}"
+        said += f" · mean probability {sum(known) / len(known):.2f}"
     return said

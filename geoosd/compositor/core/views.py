@@ -1,4 +1,7 @@
-"""The views by name. Each makes a drawing of a moment; whoever asks for another gets the list."""
+"""The views by name, in the order of :data:`geoosd.wire.pictures.VIEWS`.
+
+Each makes a drawing of a moment; whoever asks for another gets the list.
+"""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_a_plan_has_stars_memory_trails_and_ground():
     assert (plan.stars.amount == round(STAR * 65536)).all()
     assert len(plan.trails) == 1
     assert plan.trails[0].level[0] == 0.0
-    assert plan.trails[0].level[-1] == 1.0
+    assert plan.trails[0].level[-1] == 1.5
     assert len(plan.ground) == 2
     assert ((plan.stars.x > 0) & (plan.stars.x < 320)).all()
 

@@ -7,6 +7,7 @@ from drawing_scene import World, attention, filled, theme
 from geoosd.compositor.core import confidence_view, inside_views, models_view, views, wording
 from geoosd.compositor.core.look import Box, Look
 from geoosd.compositor.core.overlay import lay
+from geoosd.wire import pictures
 
 WIDE, TALL = (640, 360), (300, 500)
 
@@ -37,6 +38,10 @@ def test_every_view_draws_every_scene_in_every_size(name, size, labels):
             for splats in (drawing.plan.stars, drawing.plan.dust):
                 assert np.isfinite(splats.x).all()
                 assert np.isfinite(splats.y).all()
+
+
+def test_views_have_the_numbers_that_the_protocol_says():
+    assert tuple(views.VIEWS) == pictures.VIEWS
 
 
 def test_who_asks_for_another_view_gets_the_list():
@@ -93,8 +98,8 @@ def test_memory_shows_what_came_often_as_brighter_and_knows_nothing_of_now():
 
 def test_confidence_colours_places_and_text():
     world = World()
-    world.token(" unsure", 0, token_id=1000, confidence=0.01, session="s")
-    world.token(" sure", 1, token_id=30_000, confidence=1.0, session="s")
+    world.token(" unsure", 0, token_id=1000, activation=0.01, entropy=4.0, session="s")
+    world.token(" sure", 1, token_id=30_000, activation=1.0, entropy=1.0, session="s")
     world.token(" unknown", 2, token_id=60_000, session="s")
     drawing = draw(world, "confidence", labels=True)
     assert drawing.plan.stars.tint.tolist() == [1, len(confidence_view.SURENESS)]
@@ -105,13 +110,20 @@ def test_confidence_colours_places_and_text():
     assert colors[" unknown"] == (0x6B, 0x7A, 0x99)  # the theme's muted
     assert {"0", "1", "sure", "unsure"} <= set(texts(drawing))
     assert "unknown" not in texts(drawing)
+    assert "probability of the token · 2.5 bits of choice each" in texts(drawing)
 
 
 def test_confidence_that_nobody_told_is_absent():
     world = World()
     world.token(" a", session="s")
-    assert "absent: no source has sent a confidence" in texts(draw(world, "confidence"))
+    assert "absent: no source has sent probabilities" in texts(draw(world, "confidence"))
     assert len(draw(world, "confidence").plan.stars) == 0
+
+
+def test_entropy_that_nobody_told_is_not_made_up():
+    world = World()
+    world.token(" a", activation=0.5)
+    assert "probability of the token" in texts(draw(world, "confidence"))
 
 
 def test_paper_keeps_its_own_ramp_for_confidence():
@@ -127,7 +139,7 @@ def test_models_stand_side_by_side_each_in_its_box():
     names = [label for label in drawing.labels if label.text in ("m", "n")]
     assert [label.text for label in names] == ["n", "m"]  # the last to have written first
     assert names[0].x < 320 < names[1].x
-    assert any("tokens/s · confidence 0." in text for text in texts(drawing))
+    assert any("tokens/s · mean probability 0." in text for text in texts(drawing))
     districts = {each.model: each.index for each in world.places.districts}
     assert len(districts) == 2
     across = drawing.plan.dust.x

@@ -20,6 +20,7 @@ def test_the_header_is_sixteen_bytes_little_endian():
     st.integers(1, 65535),
     st.integers(0, (1 << 64) - 1),
     st.binary(max_size=40).map(lambda rest: b"\xff\xd8" + rest),
+    st.integers(0, 65535),
 ))  # fmt: skip
 def test_round_trip(picture):
     assert decode_picture(encode_picture(picture)) == picture

@@ -1,0 +1,202 @@
+"""The pictures of docs/views.md and of the README, from a real model's session: ``make pictures``.
+
+Starts geoos in a directory of its own with the embedded engine, has the model write about a dozen
+things, and takes each view with ``geoosctl snapshot``. Servers tell nothing of attention and
+layers; for those :mod:`gemma` runs the same model file in NumPy and sends what it sees to
+``ingest.sock``, as any producer may. A few minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gemma import Gemma, Step
+
+from geoosd.engine.adapters import assets
+
+HERE = Path(__file__).resolve().parent
+IMAGES = HERE.parent / "images"
+BIN = Path(sys.executable).parent
+ENOUGH = 15_000
+"""Bytes of one message's attention, before base64: 16 KiB are allowed in all."""
+STARTS = (
+    "The history of mathematics begins with",
+    "A good recipe for bread needs",
+    "The old lighthouse keeper looked at the sea and",
+    "In quantum mechanics, the wave function",
+    "Once upon a time in a small village in the mountains,",
+    "The most important rivers of Europe are",
+    "def fibonacci(n):",
+    "The human brain consists of",
+    "Music theory teaches that a chord",
+    "My favourite places in Paris are",
+    "The economy of Japan in the nineteenth century",
+    "Dear Sir or Madam, I am writing to",
+)
+LAST = "The geometry of thought is"
+
+
+def main() -> None:
+    """Make them all."""
+    only = set(sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix="geoos-pictures-") as name, geoos(Path(name)) as shot:
+        for start in STARTS:
+            shot.prompt(start, 160)
+        shot.prompt(LAST, 220)
+        for view, options in (
+            ("activation", ("--labels", "--zoom", "2.6")),
+            ("memory", ("--labels", "--zoom", "1.6")),
+            ("confidence", ("--labels", "--zoom", "3")),
+        ):
+            shot.take(view, options, only)
+        model = assets.shipped_model()
+        if model is None:
+            sys.exit("the shipped model is not installed: make .venv/.dev")
+        path = assets.provide(model, assets.cache_dir(), lambda done, total: None)
+        look_inside(shot.directory / "run" / "ingest.sock", Gemma(path))
+        for view in ("attention", "layers", "models"):
+            shot.take(view, ("--labels",), only)
+
+
+def look_inside(ingest: Path, gemma: Gemma) -> None:
+    """Have the model write once more, and tell what it looked at."""
+    session, model = "numpy", "gemma-3-270m in NumPy"
+    with socket.socket(socket.AF_UNIX) as geoos:
+        geoos.connect(str(ingest))
+
+        def send(kind: str, **payload: Any) -> None:
+            message = {"message_type": kind, "timestamp": time.time(), "payload": payload}
+            data = json.dumps(message).encode()
+            geoos.sendall(struct.pack("<I", len(data)) + data)
+
+        send("SessionStarted", session=session, model=model)
+        prompt = gemma.encode("The most beautiful idea in mathematics is that")
+        for position, step in enumerate(gemma.write(prompt, 110, seed=3, temperature=0.8)):
+            send(
+                "TokenVisualizationUpdate", session=session, model=model, choice=0,
+                current_token=step.text, token_id=step.token, sequence_position=position,
+                activation=step.probability, confidence=step.probability, entropy=step.entropy,
+            )  # fmt: skip
+            send(
+                "NeuralStateUpdate", session=session, sequence_position=position,
+                data={"layer_activations": step.norms, "attention_weights": packed(step)},
+                provenance={"layer_activations": "measured", "attention_weights": "measured"},
+            )  # fmt: skip
+        send("SessionEnded", session=session)
+        geoos.shutdown(socket.SHUT_WR)
+        if said := geoos.makefile("rb").read():
+            sys.exit(f"geoos could not take this: {said!r}")
+
+
+def packed(step: Step) -> dict[str, Any]:
+    """Attention as messages carry it: square roots in bytes, the newest positions."""
+    layers, heads, positions = step.attention.shape
+    rest = min(positions, ENOUGH * 3 // 4 // (layers * heads))
+    data = np.rint(np.sqrt(step.attention[:, :, positions - rest :]) * 255).astype(np.uint8)
+    return {
+        "layers": layers, "heads": heads, "positions": positions, "first": 0, "rest": rest,
+        "u8": b64encode(data.tobytes()).decode(),
+    }  # fmt: skip
+
+
+class Shot:
+    """A running geoos."""
+
+    def __init__(self, directory: Path, environ: dict[str, str]) -> None:
+        self.directory, self.environ = directory, environ
+
+    def ctl(self, *arguments: str) -> str:
+        """What ``geoosctl`` says."""
+        done = subprocess.run(
+            [BIN / "geoosctl", *arguments], env=self.environ, capture_output=True, text=True,
+            check=False, timeout=300,
+        )  # fmt: skip
+        if done.returncode:
+            sys.exit(f"geoosctl {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
+
+    def prompt(self, text: str, tokens: int) -> None:
+        """Have the model continue *text*."""
+        wanted = (f"max_tokens={tokens}", "temperature=0.8", "seed=7")
+        self.ctl("prompt", text, *(each for one in wanted for each in ("--param", one)))
+        print(f"written: {text} …", flush=True)
+
+    def take(self, view: str, options: tuple[str, ...], only: set[str]) -> None:
+        """One picture, 1280 × 720 at two device pixels a pixel."""
+        if only and view not in only:
+            return
+        path = IMAGES / f"view-{view}.webp"
+        size = ("--width", "1280", "--height", "720", "--dpr", "1.5")
+        print(self.ctl("snapshot", str(path), "--view", view, *size, *options).strip(), flush=True)
+
+
+@contextmanager
+def geoos(directory: Path) -> Iterator[Shot]:
+    """``geoosd up`` with the embedded engine, until it has a model."""
+    ports = random.sample(range(10_000, 32_000), 3)
+    config = directory / "geoos.toml"
+    config.write_text(
+        f"""
+[bridge]
+listen = "127.0.0.1:{ports[0]}"
+[[bridge.upstream]]
+id = "engine"
+url = "http://127.0.0.1:{ports[1]}"
+[compositor]
+decay_seconds = 20
+[broadcaster]
+listen = "127.0.0.1:{ports[2]}"
+[engine]
+listen = "127.0.0.1:{ports[1]}"
+enabled = "yes"
+"""
+    )
+    environ = {
+        **os.environ,
+        "GEOOS_RUNTIME_DIR": str(directory / "run"),
+        "GEOOS_STATE_DIR": str(directory / "state"),
+        "GEOOS_CONFIG": str(config),
+        "NO_COLOR": "1",
+    }
+    log = directory / "up.log"
+    with log.open("wb") as out:
+        up = subprocess.Popen([BIN / "geoosd", "up"], env=environ, stdout=out, stderr=out)
+    shot = Shot(directory, environ)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            done = subprocess.run(
+                [BIN / "geoosctl", "models", "--json"],
+                env=environ,
+                capture_output=True,
+                check=False,
+            )
+            if done.returncode == 0 and json.loads(done.stdout).get("models"):
+                break
+            if up.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"geoos does not start: {log.read_text()[-2000:]}")
+            threading.Event().wait(0.5)
+        yield shot
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(30)
+
+
+if __name__ == "__main__":
+    main()
