@@ -62,6 +62,7 @@ VERBS: Final = {
     "feedback": "feedback",
     "snapshot": "snapshot",
     "theme": "theme",
+    "map": "map",
     "structure": "structure",
     "config": "config",
     "backup": "backup",
@@ -153,7 +154,8 @@ class _Geoosctl(click.Group):
         if cmd_name not in VERBS:
             return None
         module = import_module(f"geoosctl.commands.{VERBS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
         return command
 
     def resolve_command(

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from geoosctl import systemd, trial
+from geoosctl import local, systemd, trial
 from geoosctl.commands import health, listings, state, viewers
 from geoosctl.output import SCHEMA_VERSION
 from geoosd.wire import messages, reports, sessions
@@ -22,6 +22,7 @@ STRUCTS = (
     state.Entry,
     health.Health,
     listings.Model,
+    local.LocalFile,
     viewers.Viewer,
     systemd.Unit,
     trial.Step,
@@ -147,7 +148,10 @@ VERBS: dict[str, tuple[Schema, ...]] = {
     ),
     "prompt": (MESSAGE,),
     "batch": (told(file=TEXT, prompts=WHOLE, asked=WHOLE, failed=WHOLE),),
-    "models": (told(models=many(ref(listings.Model))),),
+    "models": (
+        told(models=many(ref(listings.Model))),
+        told(files=many(ref(local.LocalFile))),
+    ),
     "viewers": (told(viewers=many(ref(viewers.Viewer))),),
     "viewers disconnect": (told(disconnected=TEXT),),
     "watch": (MESSAGE,),
@@ -174,6 +178,7 @@ VERBS: dict[str, tuple[Schema, ...]] = {
     "theme show": (told(theme=ref(messages.Theme)),),
     "theme set": (told(current=TEXT),),
     "theme validate": (CHECKED,),
+    "map build": (told(model=TEXT, file=TEXT, tokens=WHOLE, built=FLAG),),
     "structure": (
         told(
             status=one_of("healthy", "warning", "critical", "unknown"),

@@ -9,6 +9,7 @@ Whatever the bytes, the only errors are :class:`OSError` and :class:`ValueError`
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Mapping
@@ -65,11 +66,28 @@ Value: TypeAlias = Scalar | tuple[int | float | bool, ...] | LongArray
 
 
 @dataclass(frozen=True)
+class Tensor:
+    """An entry of the tensor directory: ``shape`` has the fastest dimension first, ``kind`` is
+    ggml's type number, ``offset`` counts from the begin of the tensor data."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
+
+    @property
+    def byte_count(self) -> int:
+        """How long it is; 0 where the type is not known."""
+        per_block, block_bytes = _BLOCKS.get(self.kind, (1, 0))
+        return -(-math.prod(self.shape) // per_block) * block_bytes
+
+
+@dataclass(frozen=True)
 class Header:
     """What stands before the tensors.
 
     ``needed_bytes`` is the least size of a file that holds all its tensors; ``file_bytes`` is what
-    there is.
+    there is. ``data_start`` is where the tensor data begins, ``tensor`` the one that was asked for.
     """
 
     version: int
@@ -77,6 +95,8 @@ class Header:
     tensor_count: int
     needed_bytes: int
     file_bytes: int
+    data_start: int = 0
+    tensor: Tensor | None = None
 
     @property
     def truncated(self) -> bool:
@@ -84,15 +104,15 @@ class Header:
         return self.file_bytes < self.needed_bytes
 
 
-def read_header(path: Path) -> Header:
-    """The header of the GGUF file at *path*.
+def read_header(path: Path, tensor: str | None = None) -> Header:
+    """The header of the GGUF file at *path*, with the directory's entry of *tensor*.
 
     Raises :class:`OSError`, or :class:`ValueError` where the file is not a GGUF file that this
     reader knows. A missing tail is no error: see :attr:`Header.truncated`.
     """
     with path.open("rb") as file:
         try:
-            return _header(_Cursor(file))
+            return _header(_Cursor(file), tensor)
         except ValueError as error:
             raise ValueError(f"cannot read {path}: {error}") from None
 
@@ -167,7 +187,7 @@ class _Cursor:
             self.skip(int(self.scalar(_U64)))
 
 
-def _header(cursor: _Cursor) -> Header:
+def _header(cursor: _Cursor, wanted: str | None) -> Header:
     if cursor.size < len(MAGIC) or cursor.bytes(len(MAGIC)) != MAGIC:
         raise ValueError("not a GGUF file: it does not begin with 'GGUF'")
     version = int(cursor.scalar(_U32))
@@ -179,13 +199,17 @@ def _header(cursor: _Cursor) -> Header:
     for _ in range(entries):
         key = cursor.text(MAX_KEY, "a key")
         metadata[key] = _value(cursor, repr(key))
-    data_bytes = max((_tensor_end(cursor) for _ in range(tensors)), default=0)
+    data_bytes, found = 0, None
+    for _ in range(tensors):
+        tensor = _tensor(cursor)
+        data_bytes = max(data_bytes, tensor.offset + tensor.byte_count)
+        found = tensor if tensor.name == wanted else found
     alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or not 1 <= alignment <= MAX_ALIGNMENT:
         raise ValueError("general.alignment is out of range")
     data_start = -(-cursor.position // alignment) * alignment
     needed = data_start + data_bytes if tensors else cursor.position
-    return Header(version, metadata, tensors, needed, cursor.size)
+    return Header(version, metadata, tensors, needed, cursor.size, data_start, found)
 
 
 def _value(cursor: _Cursor, key: str) -> Value:
@@ -217,17 +241,9 @@ def _scalar_type(kind: int, key: str) -> struct.Struct:
         raise ValueError(f"{key}: value type {kind} is not known here") from None
 
 
-def _tensor_end(cursor: _Cursor) -> int:
-    """Offset, from the begin of the tensor data, where the next tensor of the directory ends.
-
-    Of a tensor type that is not known, only the begin counts.
-    """
+def _tensor(cursor: _Cursor) -> Tensor:
+    """The next entry of the tensor directory."""
     name = cursor.text(MAX_KEY, "a tensor's name")
     dimensions = cursor.count(_U32, MAX_DIMENSIONS, f"dimensions of tensor {name!r}")
-    elements = 1
-    for _ in range(dimensions):
-        elements *= int(cursor.scalar(_U64))
-    kind = int(cursor.scalar(_U32))
-    offset = int(cursor.scalar(_U64))
-    per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
-    return offset + -(-elements // per_block) * block_bytes
+    shape = tuple(int(cursor.scalar(_U64)) for _ in range(dimensions))
+    return Tensor(name, shape, int(cursor.scalar(_U32)), int(cursor.scalar(_U64)))

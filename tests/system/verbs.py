@@ -43,6 +43,7 @@ TRIED = {
     "token key": (LOCAL, ["/tmp/{who}.key"]),
     "theme validate": (LOCAL, ["/etc/geoos/themes/aurora.json"]),
     "bugreport": (LOCAL, ["/tmp/{who}.report.tar.gz"]),
+    "map build": (LOCAL, None),  # takes a minute; tests/unit/geoosctl/test_ctl_map.py
     "structure": (LOCAL, ["/usr/share/doc/geoos"]),
     "config check": (LOCAL, []),
     "config show": (LOCAL, []),

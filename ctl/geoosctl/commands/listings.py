@@ -37,14 +37,24 @@ class _Models(Struct):
 
 
 @click.command(
-    cls=Verb, examples=["geoosctl models", "geoosctl models --json | jq -r '.models[].id'"]
+    cls=Verb,
+    examples=[
+        "geoosctl models",
+        "geoosctl models --json | jq -r '.models[].id'",
+        "geoosctl models --local",
+    ],
 )
-def models() -> None:
+@click.option("--local", is_flag=True, help="The GGUF files here, whether or not one is served.")
+def models(local: bool) -> None:
     """List the models that can be asked, where, and what they do.
 
     What a server does is learnt from its answers: + it does, - it does not, ? nobody asked it yet.
+    With --local: the files that LM Studio, Ollama, Hugging Face and llama.cpp keep on this machine.
     """
     options = settings()
+    if local:
+        _show_local(as_json=options.json)
+        return
     reply = client.call(options.control, "io.geoos.Control.ListModels", timeout=options.wait(10.0))
     found = read(reply, _Models).models
     if options.json:
@@ -55,6 +65,19 @@ def models() -> None:
         )
     else:
         for line in _model_lines(found):
+            output.echo(line)
+
+
+def _show_local(*, as_json: bool) -> None:
+    from geoosctl import local
+
+    found = local.found()
+    if as_json:
+        output.print_json({"files": msgspec.to_builtins(found)})
+    elif not found:
+        output.echo("no GGUF file where LM Studio, Ollama, Hugging Face and llama.cpp keep theirs")
+    else:
+        for line in local.lines(found):
             output.echo(line)
 
 
