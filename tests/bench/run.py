@@ -38,6 +38,7 @@ BENCHMARKS = (
     "hilbert",
     "compositor",
     "start",
+    "structure",
     "proxy",
     "cancel",
     "pipeline",
