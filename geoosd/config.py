@@ -209,7 +209,7 @@ def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     defaults. *overrides* are ``section.key=value`` with TOML values (a bare word is a string).
     Raises :class:`ConfigError` that names the file and the key.
     """
-    source = _source(path)
+    source = path or configured()
     where = str(source) if source else "the configuration"
     return resolve(parse(_table(source, overrides), where), source, where)
 
@@ -218,7 +218,7 @@ def log_format(path: Path | None = None, overrides: Sequence[str] = ()) -> LogFo
     """How a configuration that :func:`load` refuses wants that to be logged; ``auto`` where it
     cannot be told."""
     try:
-        return msgspec.convert(_table(_source(path), overrides).get("log"), RawLog).format
+        return msgspec.convert(_table(path or configured(), overrides).get("log"), RawLog).format
     except (ConfigError, msgspec.ValidationError):
         return "auto"
 
@@ -230,9 +230,8 @@ def _table(source: Path | None, overrides: Sequence[str]) -> dict[str, Any]:
     return table
 
 
-def _source(path: Path | None) -> Path | None:
-    if path is not None:
-        return path
+def configured() -> Path | None:
+    """The file that is used where none is named; None where there is none."""
     if named := os.environ.get("GEOOS_CONFIG"):
         return Path(named)
     return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None

@@ -203,7 +203,7 @@ VERBS: dict[str, tuple[Schema, ...]] = {
             baseline=maybe(many({"type": "object"})),
         ),
     ),
-    "config check": (CHECKED,),
+    "config check": (told(file=maybe(TEXT), ok=FLAG, error=maybe(TEXT), line=maybe(WHOLE)),),
     "config show": (told(file=maybe(TEXT), config=mapped({"type": "object"})),),
     "config example": (told(text=TEXT),),
     "backup": (told(file=TEXT, bytes=WHOLE, created=NUMBER, files=many(TEXT), deleted=many(TEXT)),),

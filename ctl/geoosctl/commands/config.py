@@ -11,9 +11,9 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import output
+from geoosctl import output, toml_lines
 from geoosctl.cli import VerbGroup, settings
-from geoosd.config import NOT_YET, Config, RawConfig, RawUpstream, load
+from geoosd.config import NOT_YET, Config, RawConfig, RawUpstream, configured, load
 from geoosd.errors import EX_CONFIG, ConfigError
 
 ABOUT: Final[dict[str, str]] = {
@@ -116,14 +116,30 @@ def check(file: Path | None) -> int:
         source = load(file).source
     except ConfigError as refused:
         error = refused
+    line, text = (None, "") if error is None else _place(file, error)
     if settings().json:
         members = {"file": str(source) if source else None, "ok": error is None}
-        output.print_json({**members, "error": str(error) if error else None})
+        output.print_json({**members, "error": str(error) if error else None, "line": line})
     elif error is None:
         output.echo(f"{source or 'no file, the defaults'}: ok")
     else:
         output.echo(f"geoosctl: {output.visible(str(error))}", err=True)
+        if line is not None:
+            output.echo(f"{line:>6} | {output.shorten(output.visible(text), 70)}", err=True)
     return 0 if error is None else EX_CONFIG
+
+
+def _place(file: Path | None, error: ConfigError) -> tuple[int | None, str]:
+    """The line that *error* is about, and its text; none where it is about no key."""
+    key, source = toml_lines.key_of(str(error)), file or configured()
+    if key is None or source is None:
+        return None, ""
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None, ""
+    line = toml_lines.line_of(text, key)
+    return line, "" if line is None else text.splitlines()[line - 1]
 
 
 @config.command("show", examples=["geoosctl config show", "geoosctl config show --json"])

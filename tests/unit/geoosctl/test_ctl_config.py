@@ -68,6 +68,7 @@ def test_check(geoosctl, file):
         "file": str(file),
         "ok": True,
         "error": None,
+        "line": None,
     }
     file.write_text("[bridge]\nlisten_on = 1\n")
     result = geoosctl("config", "check", str(file))
