@@ -101,7 +101,7 @@ class Bridge:
             draining=runtime.draining,
         )
         self._tokenizing = Tokenizing(
-            can=self._directory.tokenizes,
+            kind_of=self._directory.tokenizer,
             post=self._directory.post,
             put=self._deliver,
             on_bug=runtime.budget.spend,

@@ -148,13 +148,19 @@ async def test_a_client_that_leaves_in_mid_upload_ends_it_at_once(blocked):
             await held.wait()
         await read_on(stream, upstream)
 
+    async def upload(connection):
+        await begin(connection, 60 << 20, target=CHAT, first=bytes(LONG))
+        for _ in range(500):
+            await go_on(connection, bytes(100_000))
+
     reader = Reader(script)
     async with proxied(reader) as rig:
         async with client(rig.port) as connection:
-            with trio.move_on_after(0.3):
-                await begin(connection, 60 << 20, target=CHAT, first=bytes(LONG))
-                for _ in range(500):
-                    await go_on(connection, bytes(100_000))
+            async with trio.open_nursery() as uploading:
+                uploading.start_soon(upload, connection)
+                await until(lambda: reader.got)  # before, nobody knows of it
+                await trio.sleep(0.3)
+                uploading.cancel_scope.cancel()
             if blocked:
                 reset(connection.stream)
         with trio.fail_after(2):

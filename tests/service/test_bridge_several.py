@@ -433,16 +433,18 @@ async def test_proxied_answers_teach_what_is_there_and_nothing_else(tmp_path):
         assert learnt == {"logprobs", "token_ids", "prompt_progress", "usage"}
 
 
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm"])
 @pytest.mark.parametrize(("code", "has"), [(200, True), (404, False), (500, None)])
-async def test_whether_it_tokenizes(tmp_path, code, has):
+async def test_whether_it_tokenizes(tmp_path, code, has, kind):
     server = model_server("fake", answers(said(code, b"{}")))
-    async with bridge(tmp_path, server, kind="llama.cpp") as runtime:
+    async with bridge(tmp_path, server, kind=kind) as runtime:
         directory = _directory_of(runtime)
-        assert directory.tokenizes("fake")
+        assert directory.tokenizer("fake") == kind
+        assert directory.tokenizer("none") is None
         status, _body = await directory.post("fake", "/tokenize", b"{}")
         assert status == code
         assert (await listed(runtime))["fake"]["capabilities"]["tokenize"] is has
-        assert directory.tokenizes("fake") is (has is not False)
+        assert directory.tokenizer("fake") == (None if has is False else kind)
     assert len(server.posts) == 1
 
 
@@ -459,7 +461,8 @@ async def test_another_version_is_asked_anew(tmp_path, monkeypatch):
         capabilities = _directory_of(runtime).capabilities
         await until(lambda: capabilities.can("fake", "gemma", "logprobs") is None)
         await ask(runtime)
-    assert ["logprobs" in json.loads(post.body) for post in server.posts] == [True, True]
+    chats = [post.body for post in server.posts if post.target == b"/v1/chat/completions"]
+    assert ["logprobs" in json.loads(body) for body in chats] == [True, True]
 
 
 async def test_a_server_that_came_back_without_a_version_is_asked_anew(tmp_path, monkeypatch):

@@ -29,6 +29,8 @@ class Server:
     async def post(self, upstream, path, body):
         assert path == "/tokenize"
         asked = json.loads(body)
+        if upstream == "v":
+            return self.vllm(asked)
         self.asked.append((upstream, asked["model"], asked["content"]))
         await trio.sleep(self.seconds)
         if self.hold is not None:
@@ -41,6 +43,20 @@ class Server:
         reply = {"tokens": [{"id": number, "piece": piece} for number, piece in tokens]}
         return self.status, json.dumps(reply).encode()
 
+    def vllm(self, asked):
+        """Byte-level, a token a character; as vLLM documents it."""
+        assert (asked["add_special_tokens"], asked["return_token_strs"]) == (False, True)
+        text = asked["prompt"]
+        self.asked.append(("v", asked["model"], text))
+        written = text.replace(" ", "\u0120")
+        reply = {
+            "count": len(text),
+            "max_model_len": 4096,
+            "tokens": [ord(each) for each in text],
+            "token_strs": list(written),
+        }
+        return self.status, json.dumps(reply).encode()
+
 
 class Rig:
     def __init__(self, nursery):
@@ -49,7 +65,7 @@ class Rig:
         self.out = []
         self.bugs = []
         self.tokenizing = Tokenizing(
-            can=lambda upstream: upstream != "other",
+            kind_of=lambda upstream: {"other": None, "v": "vllm"}.get(upstream, "llama.cpp"),
             post=self.server.post,
             put=self.out.extend,
             on_bug=lambda where, error: self.bugs.append(error),
@@ -168,6 +184,19 @@ async def test_who_has_ids_or_cannot_tell_passes_at_once(autojump_clock, rig):
     rig.end()
     assert rig.ids == [("a", 5), ("b", None), ("c", None)]
     assert not rig.server.asked
+
+
+async def test_vllm_is_asked_for_each_text_once(autojump_clock, rig):
+    rig.say("a", " b", "a", upstream="v")
+    rig.end(upstream="v")
+    await rig.tokenizing.wait_settled()
+    assert rig.ids == [("a", 97), (" ", 32), ("b", 98), ("a", 97)]
+    assert rig.server.asked == [("v", "m", "a"), ("v", "m", " b")]
+    rig.server.status = 404
+    rig.say("a", "c", session="t", upstream="v")
+    rig.end("t", upstream="v")
+    await rig.tokenizing.wait_settled()
+    assert rig.ids[4:] == [("a", 97), ("c", None)]
 
 
 async def test_only_so_many_models_are_remembered(autojump_clock, rig):

@@ -22,11 +22,13 @@ from geoosd.bridge.adapters.watched import OnChange, Watched
 from geoosd.bridge.core import question
 from geoosd.bridge.core.capabilities import Capabilities, Capability, Evidence, How
 from geoosd.bridge.core.router import Route, Router, Upstream
+from geoosd.bridge.core.tokenize import Kind as Tokenizer
 from geoosd.config import Config
 from geoosd.errors import UpstreamError
 from geoosd.runtime.logs import Log
 from geoosd.wire import reports
 
+_TOKENIZERS: Final[Mapping[str, Tokenizer]] = {"llama.cpp": "llama.cpp", "vllm": "vllm"}
 _HAS_NOT: Final = (404, 405, 501)
 """What a server answers that has no such path."""
 
@@ -178,13 +180,12 @@ class Directory:
 
     # -- ids of texts (:mod:`.tokenize`) -----------------------------------------------------------
 
-    def tokenizes(self, upstream: str) -> bool:
-        """Whether it is a kind of server that has ``/tokenize``, and is not known to lack it."""
+    def tokenizer(self, upstream: str) -> Tokenizer | None:
+        """Whose ``/tokenize`` it has; None where it is no such server, or is known to lack it."""
         watched = self._watched.get(upstream)
-        if watched is None or watched.client.kind != "llama.cpp":
-            return False
+        kind = _TOKENIZERS.get(watched.client.kind) if watched is not None else None
         model = self.router.own_name(upstream, None)
-        return self.capabilities.can(upstream, model, "tokenize") is not False
+        return None if self.capabilities.can(upstream, model, "tokenize") is False else kind
 
     async def post(self, upstream: str, path: str, body: bytes) -> tuple[int, bytes]:
         """POST JSON to it; status and body. Raises :class:`UpstreamError`."""

@@ -1,4 +1,4 @@
-"""Asks upstreams for the ids of texts (llama.cpp's ``/tokenize``), beside the traffic.
+"""Asks upstreams for the ids of texts (llama.cpp's and vLLM's ``/tokenize``), beside the traffic.
 
 Every message for the map passes here after the client has its bytes. A session of an upstream that
 has no ``/tokenize``, or whose tokens came with ids, passes at once; else its messages wait in a
@@ -16,8 +16,9 @@ from typing import Final, Protocol, TypeAlias
 
 import trio
 
+from geoosd.bridge.core import tokenize_vllm as vllm
 from geoosd.bridge.core.identify import Line, needs_id
-from geoosd.bridge.core.tokenize import Parts, Vocabulary, read_answer, request_of
+from geoosd.bridge.core.tokenize import Kind, Vocabulary, read_answer, request_of
 from geoosd.errors import MessageError, UpstreamError
 from geoosd.wire.messages import Payload, SessionEnded
 
@@ -51,9 +52,10 @@ class Post(Protocol):
 class _Model:
     """One model of one upstream, and the sessions that wait for it."""
 
-    def __init__(self, upstream: str, name: str | None) -> None:
+    def __init__(self, upstream: str, name: str | None, kind: Kind) -> None:
         self.upstream = upstream
         self.name = name
+        self.kind: Kind = kind
         self.vocabulary = Vocabulary()
         self.lines: dict[str, Line] = {}
         self.rests_until = float("-inf")
@@ -74,17 +76,17 @@ class _Model:
 
 
 class Tokenizing:
-    """Puts ids where there are none. *can* says whether an upstream has a ``/tokenize``."""
+    """Puts ids where there are none. *kind_of* says whose ``/tokenize`` an upstream has, if any."""
 
     def __init__(
         self,
         *,
-        can: Callable[[str], bool],
+        kind_of: Callable[[str], Kind | None],
         post: Post,
         put: Callable[[list[Payload]], None],
         on_bug: OnBug,
     ) -> None:
-        self._can = can
+        self._kind_of = kind_of
         self._post = post
         self._put = put
         self._on_bug = on_bug
@@ -109,10 +111,12 @@ class Tokenizing:
         """Take the next messages of *session*, whose answer comes from *upstream*."""
         at = self._sessions.get(session)
         if at is None:
-            if upstream is None or not any(map(needs_id, payloads)) or not self._can(upstream):
+            needed = upstream is not None and any(map(needs_id, payloads))
+            kind = self._kind_of(upstream) if upstream is not None and needed else None
+            if upstream is None or kind is None:
                 self._put(payloads)
                 return
-            at = self._model(upstream, model)
+            at = self._model(upstream, model, kind)
             if self._nursery is None or trio.current_time() < at.rests_until:
                 self._put(payloads)
                 return
@@ -135,10 +139,10 @@ class Tokenizing:
 
     # -- asking ------------------------------------------------------------------------------------
 
-    def _model(self, upstream: str, name: str | None) -> _Model:
+    def _model(self, upstream: str, name: str | None, kind: Kind) -> _Model:
         at = self._models.get((upstream, name))
-        if at is None:
-            at = self._models[upstream, name] = _Model(upstream, name)
+        if at is None or at.kind != kind:
+            at = self._models[upstream, name] = _Model(upstream, name, kind)
         self._models.move_to_end((upstream, name))
         while len(self._models) > MAX_MODELS:
             self._models.popitem(last=False)
@@ -162,7 +166,12 @@ class Tokenizing:
             self._release(at, give_up=not well)
 
     async def _learn(self, at: _Model, texts: Sequence[str]) -> None:
-        found = await self._ask(at, texts)
+        if at.kind == "vllm":
+            for text in texts:
+                body = await self._ask(at, vllm.request_of(text, at.name))
+                at.vocabulary.learn(text, vllm.read_answer(text, body))
+            return
+        found = read_answer(texts, await self._ask(at, request_of(texts, at.name)))
         if found is not None:
             for text, parts in zip(texts, found, strict=True):
                 at.vocabulary.learn(text, parts)
@@ -172,12 +181,12 @@ class Tokenizing:
             for text in texts:
                 await self._learn(at, [text])
 
-    async def _ask(self, at: _Model, texts: Sequence[str]) -> list[Parts] | None:
+    async def _ask(self, at: _Model, request: bytes) -> bytes:
         with trio.fail_after(PATIENCE):
-            status, body = await self._post(at.upstream, PATH, request_of(texts, at.name))
+            status, body = await self._post(at.upstream, PATH, request)
         if status != 200:
             raise UpstreamError("upstream_unavailable", f"{PATH} answers {status}")
-        return read_answer(texts, body)
+        return body
 
     # -- passing on --------------------------------------------------------------------------------
 

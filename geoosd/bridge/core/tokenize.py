@@ -3,19 +3,23 @@
 llama.cpp's ``POST /tokenize`` (https://github.com/ggml-org/llama.cpp/tree/master/tools/server)
 takes several texts at once and gives one list of tokens with their pieces, a piece being a string,
 or bytes where it is a part of a character. Each text is cut on its own, so the list is shared out
-by its bytes. :mod:`.identify` puts the ids into the messages, :mod:`..adapters.tokenize` asks.
+by its bytes. vLLM's is :mod:`.tokenize_vllm`. :mod:`.identify` puts the ids into the messages,
+:mod:`..adapters.tokenize` asks.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from geoosd.bridge.core.pieces import read
+
+Kind: TypeAlias = Literal["llama.cpp", "vllm"]
+"""Whose ``/tokenize`` it is."""
 
 Parts: TypeAlias = tuple[tuple[str, int], ...]
 """A text cut along its tokens, each with its id; empty where that cannot be told."""
@@ -24,13 +28,15 @@ MAX_REMEMBERED: Final = 12_288
 """Texts and tokens that a vocabulary remembers together, about 2 MB."""
 
 
-class _Token(Struct, gc=False):
+class Token(Struct, gc=False):
+    """An id, and the text or the bytes that it stands for."""
+
     id: int
     piece: str | list[int]
 
 
 class _Answer(Struct, gc=False):
-    tokens: list[_Token]
+    tokens: list[Token]
 
 
 _decoder = msgspec.json.Decoder(_Answer)
@@ -57,14 +63,14 @@ def read_answer(texts: Sequence[str], body: bytes) -> list[Parts] | None:
     tokens = iter(read(_decoder, body).tokens)
     found: list[Parts] = []
     for text in texts:
-        parts = _parts(text.encode(), tokens)
+        parts = parts_of(text.encode(), tokens)
         if parts is None:
             return None
         found.append(parts)
     return found if next(tokens, None) is None else None
 
 
-def _parts(whole: bytes, tokens: Iterator[_Token]) -> Parts | None:
+def parts_of(whole: bytes, tokens: Iterator[Token]) -> Parts | None:
     """As many tokens as *whole* takes; None where they are of something else."""
     parts: list[tuple[str, int]] = []
     taken = 0
@@ -84,7 +90,7 @@ def _parts(whole: bytes, tokens: Iterator[_Token]) -> Parts | None:
     return tuple(parts)
 
 
-def _bytes(token: _Token) -> bytes:
+def _bytes(token: Token) -> bytes:
     if isinstance(token.piece, str):
         return token.piece.encode()
     try:
