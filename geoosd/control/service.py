@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from geoosd.config import DAEMONS, Config
 from geoosd.control.adapters import forward, host
+from geoosd.control.adapters.answers import Shared
 from geoosd.control.adapters.ask import Daemon
 from geoosd.control.adapters.backup import backup
 from geoosd.control.adapters.follow import follow_records, newest_records
@@ -89,6 +90,9 @@ class Control:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._daemons = {name: Daemon(name, runtime.paths.varlink(name)) for name in DAEMONS}
+        self._status = Shared(self._ask_status)
+        self._health = Shared(self._ask_health)
+        self._text = Shared(self._metrics)
         self._examiner = Examiner()
         self._course = Course()
         self._watching_since: float | None = None
@@ -182,6 +186,9 @@ class Control:
         return entry
 
     async def _get_status(self, _call: IncomingCall) -> Mapping[str, Any]:
+        return await self._status.get()
+
+    async def _ask_status(self) -> Mapping[str, Any]:
         async def entry(daemon: Daemon) -> _Entry:
             return self._entry(daemon, await daemon.ask("GetStatus", _StatusReply))
 
@@ -189,6 +196,9 @@ class Control:
         return {"daemons": msgspec.to_builtins(list(entries.values()))}
 
     async def _get_health(self, _call: IncomingCall) -> Mapping[str, Any]:
+        return await self._health.get()
+
+    async def _ask_health(self) -> Mapping[str, Any]:
         reply: dict[str, Any] = msgspec.to_builtins(await self._look())
         return {
             **reply,
@@ -230,7 +240,7 @@ class Control:
         )
 
     async def _get_metrics(self, _call: IncomingCall) -> Mapping[str, Any]:
-        return {"text": await self._metrics()}
+        return {"text": await self._text.get()}
 
     def _numbers(self) -> tuple[float | None, int]:
         """The structure score, and how many restarts were seen in all."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from geoosd.runtime.service import Runtime, Service
 
 _INTERFACE = "io.geoos.Daemon"
+_OLD = "a reload was refused and the old configuration is in force"
+_REMEDY = "geoosctl config check; then: geoosctl reload"
 
 
 def _limit() -> dict[str, str]:
@@ -122,10 +124,12 @@ class DaemonInterface:
                 runtime.log.error(
                     "reload refused", error=str(error), **events.RELOAD_REFUSED.fields
                 )
+                runtime.health.set("configuration", "warning", f"{_OLD}: {error}", _REMEDY)
                 raise
             else:
                 runtime.config = fresh
                 runtime.logs.set_level(fresh.log.level)
+                runtime.health.remove("configuration")
                 runtime.log.info("reloaded", **events.RELOADED.fields)
             finally:
                 runtime.state = "active"

@@ -15,6 +15,7 @@ import re
 import select
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -26,11 +27,16 @@ import trio
 
 from geoosd import __version__
 from geoosd.errors import FrameTooLarge, MessageError, VarlinkError
+from geoosd.runtime.pace import Paces
 from geoosd.wire import varlink as wire
 
 _SO_PEERGROUPS = 59
 _MAX_GROUPS_BYTES = 1024  # CPython's limit of a getsockopt buffer: 256 groups
 _MAX_CONNECTIONS = 256
+_MAX_OF_ONE = 64
+"""Connections of one process: it cannot keep everybody else out."""
+_CALLS_PER_SECOND, _CALLS_AT_ONCE = 500.0, 500.0
+"""Of one process, over all its connections; it is read more slowly beyond that."""
 _MAX_WAITING_CALLS = 16
 _HANGUP_POLL = 0.5
 _READ_GROUP = "geoos"
@@ -150,7 +156,8 @@ class VarlinkServer:
         self._descriptions: dict[str, str] = {}
         self._declared: set[str] = set()
         self._methods: dict[str, tuple[Access, Handler]] = {}
-        self._connections = trio.CapacityLimiter(_MAX_CONNECTIONS)
+        self._connections: Counter[int] = Counter()
+        self._paces = Paces(_CALLS_PER_SECOND, _CALLS_AT_ONCE)
         self.add_interface(wire.interface(wire.SERVICE))
         self.add_interface(wire.interface("io.geoos"))
         self.add(f"{wire.SERVICE}.GetInfo", self._get_info)
@@ -189,8 +196,20 @@ class VarlinkServer:
 
     async def _serve_connection(self, stream: trio.SocketStream) -> None:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            async with stream, self._connections:
-                await _Connection(stream, self._answer).run()
+            async with stream:
+                connection = _Connection(stream, self._answer, self._paces)
+                pid, counts = connection.peer.pid, self._connections
+                full = counts.total() >= _MAX_CONNECTIONS
+                if full or counts[pid] >= _MAX_OF_ONE:
+                    await connection.turn_away("of all" if full else f"of process {pid}")
+                    return
+                counts[pid] += 1
+                try:
+                    await connection.run()
+                finally:
+                    counts[pid] -= 1
+                    if not counts[pid]:
+                        del counts[pid]
 
     async def _answer(
         self, call: wire.Call, peer: Peer, send: Callable[[wire.Reply], Awaitable[None]]
@@ -239,10 +258,17 @@ Answer: TypeAlias = Callable[
 class _Connection:
     """One client: reads ahead a little, answers in order, notices when the client goes away."""
 
-    def __init__(self, stream: trio.SocketStream, answer: Answer) -> None:
+    def __init__(self, stream: trio.SocketStream, answer: Answer, paces: Paces) -> None:
         self._stream = stream
         self._answer = answer
-        self._peer = Peer.of(stream)
+        self._paces = paces
+        self.peer = Peer.of(stream)
+
+    async def turn_away(self, whose: str) -> None:
+        """Say that there are too many connections, and be done."""
+        reason = f"cannot serve more connections {whose}; close some and try again"
+        with trio.move_on_after(1.0):
+            await self._send(wire.Reply({"reason": reason}, error=wire.UNAVAILABLE))
 
     async def run(self) -> None:
         send, receive = trio.open_memory_channel[bytes](_MAX_WAITING_CALLS)
@@ -282,12 +308,14 @@ class _Connection:
 
     async def _one(self, raw: bytes) -> bool:
         """Answer one call; False when the connection had better be closed."""
+        if wait := self._paces.spend(self.peer.pid, trio.current_time()):
+            await trio.sleep(wait)
         try:
             call = wire.decode_call(raw)
         except MessageError as error:
             await self._refuse(str(error))
             return False
-        reply = await self._answer(call, self._peer, _discard if call.oneway else self._send)
+        reply = await self._answer(call, self.peer, _discard if call.oneway else self._send)
         if not call.oneway:
             await self._send(reply)
         return True

@@ -19,6 +19,7 @@ EXPOSURE = {
     "compositor": 0.6,
     "control": 0.6,
     "backup": 0.6,
+    "structure": 0.6,
 }
 
 

@@ -436,7 +436,7 @@ async def test_the_feed_resumes_and_says_what_is_lost(world):
     other, _ = await world.consumer(After("another", 3))
     assert (await other.hear()).seq == 1
     newest, at = await world.consumer("newest")
-    assert at.seq == 6
+    assert at.seq == 4  # the last number that a message carries
     await producer.say(SessionEnded("s"))
     assert (await newest.hear()).seq == 7
 

@@ -16,6 +16,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from geoosd.config import Paths, parse, resolve
+from geoosd.control.adapters.answers import FRESH
 from geoosd.control.service import SPEC
 from geoosd.errors import VarlinkError
 from geoosd.runtime import logs, sockets, varlink
@@ -144,6 +145,8 @@ class Stage:
         }
 
     async def call(self, method: str, parameters: Any = None) -> dict[str, Any]:
+        if method in ("GetHealth", "GetMetrics"):
+            await trio.sleep(2 * FRESH)  # no answer of before
         return await varlink.call(self.path, f"io.geoos.Control.{method}", parameters)
 
     async def entries(self) -> dict[str, dict[str, Any]]:

@@ -144,6 +144,22 @@ def damaged_state(machine, _since):
     machine.run("geoosctl", "start", "compositor")
 
 
+def alert(machine, since):
+    """A daemon hangs, and the address for alerts does not take the news; then it goes on."""
+    rules = '[control]\nalerts = ["daemons_down > 0"]\nwebhook = "http://127.0.0.1:9/secret"\n'
+    machine.configure(f"{rules}{NO_ENGINE}")
+    machine.run("systemctl", "reload", "geoos-control")
+    machine.run("systemctl", "kill", "-s", "STOP", "geoos-broadcaster")
+    fired = until(lambda: told(machine, events.ALERT_FIRED, since), "it fires", 20)
+    assert fired[0]["GEOOS_ALERT"] == "daemons_down > 0"
+    machine.run("systemctl", "kill", "-s", "CONT", "geoos-broadcaster")
+    lost = until(lambda: told(machine, events.ALERT_NOT_POSTED, since), "it is not posted", 40)
+    assert "secret" not in str(lost)
+    until(lambda: told(machine, events.ALERT_RESOLVED, since), "it resolves", 60)
+    machine.configure(NO_ENGINE)
+    machine.run("systemctl", "reload", "geoos-control")
+
+
 HAPPENS = {
     restart: {"bridge": (events.STOPPED, events.READY)},
     bad_configuration: {"bridge": (events.CANNOT_START,)},
@@ -161,6 +177,7 @@ HAPPENS = {
         "compositor": (events.SAVE_FAILED,),
     },
     damaged_state: {"compositor": (events.STATE_SET_ASIDE,)},
+    alert: {"control": (events.ALERT_FIRED, events.ALERT_RESOLVED, events.ALERT_NOT_POSTED)},
 }
 """What is done, and the events that each daemon then tells of."""
 
@@ -170,6 +187,7 @@ HARMLESS = (
     events.RELOADED,
     events.UPSTREAM_READY,
     events.RECORDING_RESUMED,
+    events.ALERT_RESOLVED,
 )
 """Whoever looks for warnings does not want these."""
 

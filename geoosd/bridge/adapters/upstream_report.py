@@ -97,6 +97,8 @@ class UpstreamReport:
             return "warning", f"no upstream: {where}", NO_UPSTREAM_REMEDY
         if row.state == "loading":
             return "warning", f"{row.id}: model loading", "wait until the model is loaded"
+        if not row.models:
+            return self._no_model(row)
         # Of several that are configured each has a check of its own.
         candidates = [row] if self._checks else router.rows()
         for each in candidates:
@@ -116,9 +118,16 @@ class UpstreamReport:
             )
         if row.state == "loading":
             return "warning", f"{row.id}: model loading", "wait until the model is loaded"
+        if not row.models:
+            return self._no_model(row)
         if row.circuit != "closed":
             return self._set_aside(row)
         return "healthy", f"{row.id} at {row.url} is ready", None
+
+    @staticmethod
+    def _no_model(row: Upstream) -> Finding:
+        text = f"upstream {row.id} at {row.url} is there but lists no model"
+        return "warning", text, "load a model there; then: geoosctl models"
 
     def _set_aside(self, row: Upstream) -> Finding:
         return (

@@ -43,6 +43,8 @@ from geoosd.wire.pictures import decode_picture
 
 SNAPSHOT_SECONDS = 2.0
 _RECEIVE_BYTES = 65536
+_SKEW = 0.5
+"""Seconds by which a canary may be older than our Hello."""
 _CACHE_SECONDS = 0.016
 """One tick: viewers who join together share a snapshot."""
 
@@ -90,6 +92,7 @@ class Feed:
         self._sending = trio.Lock()
         self._fill_through = 0
         self._greeted = False
+        self._came = 0.0
         self._waiting: trio.Event | None = None
         self._scene: tuple[float, Scene] | None = None
 
@@ -214,14 +217,15 @@ class Feed:
             self.filled.set()
 
     def _pass_on(self, canary: Canary, message: Message) -> None:
-        """Write the time on a canary; those of before our time came to nobody."""
-        if self.filled.is_set():
+        """Write the time on a canary; one that passed the compositor before we came is history."""
+        if self.filled.is_set() and canary.hops.get("compositor", 0.0) >= self._came - _SKEW:
             canary.hops["broadcaster"] = self.canary = self._now()
             self._hub.publish(message, messages.encode(canary, message.timestamp))
             self.canaries += 1
 
     def _take_hello(self, hello: Hello) -> None:
         self._greeted = True
+        self._came = self._now()
         self._fill_through = hello.seq
         if hello.epoch != self._hub.epoch:
             self._scene = None

@@ -68,6 +68,7 @@ class Feed:
         self.demand = Demand()
         self.errors = 0
         self.overruns = 0
+        self.counted = 0
         self.on_watcher = on_watcher
         self._on_demand = on_demand
         self._consumers: dict[int, _Consumer] = {}
@@ -77,6 +78,7 @@ class Feed:
         """Number and keep one message; call :meth:`wake` after the last one of a batch."""
         ring = self.ring
         seq = ring.next if type(payload) in COUNTED else None
+        self.counted = self.counted if seq is None else seq
         ring.append(encode_feed_frame(KIND_JSON, encode(payload, timestamp, seq=seq)))
 
     def show(self, picture: Picture) -> None:
@@ -199,7 +201,10 @@ class _Consumer:
             ring = self._feed.ring
             start = ring.start(payload)
             self._cursor = start.cursor
-            self._say(Hello(ring.epoch, ring.newest, ring.oldest, theme=self._feed.theme()))
+            # The newest number that a message carries: who waits for it would wait in vain for a
+            # canary's.
+            seq, theme = self._feed.counted, self._feed.theme()
+            self._say(Hello(ring.epoch, seq, ring.oldest, theme=theme))
             if start.gap is not None:
                 self.missed += start.gap.dropped
                 self._say(start.gap)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from geoosd.control.adapters import units
+from geoosd.control.adapters.host import remake
 from geoosd.control.core.lifeline import Lifeline
 from geoosd.control.core.rootcause import Absence
 from geoosd.control.core.unit import how_to_start, unit_of
@@ -70,6 +71,9 @@ class Daemon:
             return known
         answer = _knock(self.path)
         start = self._start()
+        if answer == "no socket" and self.lifeline.pid and not self.lifeline.gone:
+            reason = f"no socket: {self.path} is gone, although pid {self.lifeline.pid} runs"
+            return Absence(reason, remake(self.path.parent, self.name))
         if answer == "no socket":
             return Absence(f"no socket: {self.path} does not exist", start)
         if answer == "refused":
