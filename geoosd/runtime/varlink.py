@@ -33,8 +33,8 @@ from geoosd.wire import varlink as wire
 _SO_PEERGROUPS = 59
 _MAX_GROUPS_BYTES = 1024  # CPython's limit of a getsockopt buffer: 256 groups
 _MAX_CONNECTIONS = 256
-_MAX_OF_ONE = 64
-"""Connections of one process: it cannot keep everybody else out."""
+_MAX_OF_ONE = 192
+"""Connections of one process, such as control on behalf of many: some are left for the others."""
 _CALLS_PER_SECOND, _CALLS_AT_ONCE = 500.0, 500.0
 """Of one process, over all its connections; it is read more slowly beyond that."""
 _MAX_WAITING_CALLS = 16
