@@ -70,8 +70,10 @@ def main() -> None:
             sys.exit("the shipped model is not installed: make .venv/.dev")
         path = assets.provide(model, assets.cache_dir(), lambda done, total: None)
         look_inside(shot.directory / "run" / "ingest.sock", Gemma(path))
-        for view in ("attention", "layers", "models"):
-            shot.take(view, ("--labels",), only)
+        for view in ("attention", "layers"):
+            shot.take(view, (), only)
+        shot.prompt(LAST, 220)
+        shot.take("models", ("--labels",), only)
 
 
 def look_inside(ingest: Path, gemma: Gemma) -> None:
@@ -159,7 +161,7 @@ listen = "127.0.0.1:{ports[0]}"
 id = "engine"
 url = "http://127.0.0.1:{ports[1]}"
 [compositor]
-decay_seconds = 20
+decay_seconds = 40
 [broadcaster]
 listen = "127.0.0.1:{ports[2]}"
 [engine]

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import os
 import struct
 
 import msgspec
@@ -572,6 +573,32 @@ async def test_a_theme_is_used_told_and_kept(world):
     assert (await world.call("io.geoos.Compositor.GetTheme"))["theme"]["name"] == "ember"
     named = await world.call("io.geoos.Compositor.GetTheme", {"name": "paper"})
     assert named["theme"]["title"] == "Paper"
+
+
+async def test_a_disk_that_hangs_stops_nothing(world):
+    """A pipe in place of the temporary file: opening it takes until somebody reads."""
+    await world.start("bridge.record=full", "compositor.snapshot_interval=0.02")
+    pipe = world.runtime.state_dir / ".scene.npz.new"
+    os.mkfifo(pipe)
+    producer = await world.connect("ingest.sock")
+    consumer, _ = await world.consumer()
+    await producer.say(token())
+    assert (await consumer.hear()).payload.cell == 7
+    for number in range(20):
+        # Some of these come while the save hangs; a new model's place is on disk nevertheless.
+        await producer.say(token(model=f"m{number}"))
+        assert (await consumer.hear()).payload.model == f"m{number}"
+        await trio.sleep(0.005)
+    assert len(StateFiles(world.runtime.state_dir).load_places().districts) == 21
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    pipe.unlink()
+    with trio.fail_after(10):
+        while True:
+            health = await world.call("io.geoos.Daemon.GetHealth")
+            if health["status"] == "healthy" and (pipe.parent / "scene.npz").exists():
+                break
+            await trio.sleep(0.01)
+    os.close(reader)
 
 
 async def test_a_theme_that_a_user_saves_is_kept_and_shown_at_once(world):
