@@ -1,6 +1,7 @@
 """``geoosctl reload`` in a running geoos: what takes hold at once, while traffic goes on."""
 
 import json
+import re
 
 import httpx
 import pytest
@@ -59,6 +60,10 @@ def test_rates_origins_and_the_cache(running):
     assert running.reload("cache = true").returncode == 0
     assert running.post().headers["x-geoos-cache"] == "miss"
     until(lambda: running.post().headers["x-geoos-cache"] == "hit", 10, "an answer that is kept")
+    counted = running.stack.ctl("metrics").stdout
+    assert re.search(
+        r'geoos_cache_requests_total\{[^}]*result="hit"[^}]*\} 1(\.0)?$', counted, re.M
+    )
     assert running.reload().returncode == 0
     assert "x-geoos-cache" not in running.post(origin=PAGE).headers
 

@@ -6,7 +6,15 @@ import structlog
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_upstream import RECORDINGS, ScriptedUpstream, answers, listening, streams
+from scripted_upstream import (
+    RECORDINGS,
+    ScriptedUpstream,
+    answers,
+    ask,
+    listening,
+    proxied,
+    streams,
+)
 
 from geoosd import config
 from geoosd.bridge.adapters import upstream as upstream_module
@@ -123,3 +131,28 @@ def test_never_one_post_more(plays):
         assert trio.run(ask_all, plays) == expected
     finally:
         upstream_module.RETRY_DELAY = delay
+
+
+async def ask_through_the_proxy(faults, path, chunked):
+    servers = [ScriptedUpstream(SCRIPTS[each], id=f"u{n}") for n, each in enumerate(faults)]
+    async with proxied(*servers) as rig:
+        answer = await ask(rig.port, "POST", path, body=b'{"model":"m"}', chunked=chunked)
+        assert rig.bugs == []
+    return [len(each.posts) for each in servers], answer
+
+
+@given(
+    st.lists(st.sampled_from(sorted(SCRIPTS)), min_size=1, max_size=4),
+    st.sampled_from(["/v1/chat/completions", "/v1/embeddings", "/api/chat"]),
+    st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_never_one_post_more_through_the_proxy(faults, path, chunked):
+    """Each is asked once, and the next one only after one that said nothing at all."""
+    silent = next((n for n, each in enumerate(faults) if each != "silent end"), len(faults))
+    posts, answer = trio.run(ask_through_the_proxy, faults, path, chunked)
+    assert posts == [int(number <= silent) for number in range(len(faults))]
+    if silent == len(faults):
+        assert answer.status == 502
+    elif faults[silent].isdecimal():
+        assert answer.status == int(faults[silent])
