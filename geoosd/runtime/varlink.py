@@ -8,7 +8,6 @@ geoos-admin; our own user may do everything. A call is cancelled when its caller
 from __future__ import annotations
 
 import array
-import contextlib
 import grp
 import os
 import re
@@ -195,21 +194,26 @@ class VarlinkServer:
         return {"description": self._descriptions[name]}
 
     async def _serve_connection(self, stream: trio.SocketStream) -> None:
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+        try:
             async with stream:
-                connection = _Connection(stream, self._answer, self._paces)
-                pid, counts = connection.peer.pid, self._connections
-                full = counts.total() >= _MAX_CONNECTIONS
-                if full or counts[pid] >= _MAX_OF_ONE:
-                    await connection.turn_away("of all" if full else f"of process {pid}")
-                    return
-                counts[pid] += 1
-                try:
-                    await connection.run()
-                finally:
-                    counts[pid] -= 1
-                    if not counts[pid]:
-                        del counts[pid]
+                await self._serve_peer(stream)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            pass  # it went away; of a nursery's errors, suppress() would let the group through
+
+    async def _serve_peer(self, stream: trio.SocketStream) -> None:
+        connection = _Connection(stream, self._answer, self._paces)
+        pid, counts = connection.peer.pid, self._connections
+        full = counts.total() >= _MAX_CONNECTIONS
+        if full or counts[pid] >= _MAX_OF_ONE:
+            await connection.turn_away("of all" if full else f"of process {pid}")
+            return
+        counts[pid] += 1
+        try:
+            await connection.run()
+        finally:
+            counts[pid] -= 1
+            if not counts[pid]:
+                del counts[pid]
 
     async def _answer(
         self, call: wire.Call, peer: Peer, send: Callable[[wire.Reply], Awaitable[None]]

@@ -87,3 +87,12 @@ async def test_one_process_cannot_have_every_connection(tmp_path, autojump_clock
                     await trio.sleep(0.1)
                 else:
                     break
+
+
+async def test_callers_that_vanish_before_their_answers_end_nothing(tmp_path):
+    async with control(tmp_path) as stage:
+        for _ in range(30):
+            stream = await trio.open_unix_socket(str(stage.path))
+            await stream.send_all(CALL * 30)
+            await trio.aclose_forcefully(stream)
+        assert len((await stage.call("GetStatus"))["daemons"]) == 4
