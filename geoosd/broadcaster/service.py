@@ -26,6 +26,7 @@ from geoosd.broadcaster.adapters.workers import PORT, Workers, check_reload
 from geoosd.broadcaster.core.hub import Hub, Limits
 from geoosd.config import Address, Config
 from geoosd.errors import ConfigError, VarlinkError
+from geoosd.runtime.files import allow_files
 from geoosd.runtime.health import Finding
 from geoosd.runtime.service import Report, Runtime, Service, ServiceSpec
 from geoosd.runtime.varlink import IncomingCall
@@ -41,6 +42,7 @@ FILL_SECONDS = 1.0
 LAGGING = 100
 _LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _HTTP_CONNECTIONS = 256
+_OTHER_FILES = 64
 _INTERFACE = "io.geoos.Broadcaster"
 
 
@@ -170,10 +172,23 @@ class Broadcaster:
         self.port.router = Router(api.routes(), self._door(self._runtime.config), self._guard)
 
     def _places(self, config: Config) -> tuple[int, int]:
-        """``max_viewers`` and ``max_per_address``; of several workers each has its share."""
-        settings = config.broadcaster
+        """``max_viewers`` and ``max_per_address``; of several workers each has its share.
+
+        No more viewers than there may be open files: to be turned away is better than to wait.
+        """
+        settings, health = config.broadcaster, self._runtime.health
         sharing = settings.workers if self._shares_port else 1
-        return ceil(settings.max_viewers / sharing), ceil(settings.max_per_address / sharing)
+        viewers = ceil(settings.max_viewers / sharing)
+        beside = _HTTP_CONNECTIONS + _OTHER_FILES
+        files = allow_files(viewers + beside)
+        room = max(1, files - beside)
+        if room < viewers:
+            text = f"room for {room} viewers instead of {viewers}: at most {files} open files"
+            remedy = "raise LimitNOFILE= of the unit, or ulimit -n, and restart the broadcaster"
+            health.set("files", "warning", text, remedy)
+        else:
+            health.remove("files")
+        return min(viewers, room), ceil(settings.max_per_address / sharing)
 
     @staticmethod
     def _door(config: Config) -> Doorkeeper:

@@ -143,6 +143,20 @@ async def test_a_full_house_costs_nothing_and_says_so(tmp_path):
             assert (await seated.next())["message_type"] == "Hello"
 
 
+async def test_no_more_viewers_than_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("geoosd.broadcaster.service.allow_files", lambda _wanted: 322)
+    async with standing(tmp_path, "broadcaster.max_viewers=9") as stand:
+        health = await stand.get("io.geoos.Daemon.GetHealth")
+        [check] = [each for each in health["checks"] if each["name"] == "files"]
+        assert check["status"] == "warning"
+        assert check["summary"] == "room for 2 viewers instead of 9: at most 322 open files"
+        assert "ulimit -n" in check["remedy"]
+        async with raw_viewer(stand.port), raw_viewer(stand.port):
+            await stand.until(lambda: len(stand.service.hub.viewers) >= 2)
+            async with raw_viewer(stand.port) as third:
+                assert (await third.until_close())[1] == 1013
+
+
 async def test_who_is_refused_gets_the_subprotocol_all_the_same(tmp_path):
     """A browser that asked for one would otherwise not see the close code."""
     async with (
