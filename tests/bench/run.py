@@ -43,6 +43,7 @@ BENCHMARKS = (
     "cancel",
     "pipeline",
     "return",
+    "crowd",
     "fanout",
 )
 _BEGIN, _END = "<!-- table: make bench ARGS=--publish -->", "<!-- end of table -->"

@@ -5,8 +5,7 @@
  * switches it. Keys: `f` fits the map, `/` goes to the prompt.
  */
 
-import { Connection } from "../core/connection.js";
-import { placeOfToken } from "../core/protocol.js";
+import { Connection, placeOfToken } from "../client.js";
 import { Scene } from "../core/scene.js";
 import { Announcer } from "./announcer.js";
 import { listen, zoomMiddle } from "./gestures.js";

@@ -1,0 +1,71 @@
+"""Independent clients under load, among neighbours that reset, stall, ping and close: their text is
+identical and in order, nothing is missing, nothing is left behind. `make soak` does it for minutes.
+"""
+
+import shutil
+import threading
+
+import pytest
+
+from .crowd import Load, crowd
+from .independent import Churn, held, watching
+from .stack import Stack, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CROWD = 20
+
+
+def together(stack, page, rate, seconds):
+    """All of them for so long; what the broadcaster held before and after."""
+    with crowd(stack.broadcaster, CROWD) as many, watching(stack, page) as viewers:
+        for name, each in viewers.items():
+            until(lambda v=each: v.seen()["snapshots"], 20, f"{name}: a snapshot")
+        with Churn(stack.broadcaster) as churn:  # a first round, so that buffers have grown
+            threading.Event().wait(3.0)
+        good = CROWD + len(viewers)
+        until(lambda: held(stack).viewers == good, 20, "the end of the others")
+        before = held(stack)
+        ingest = stack.directory / "run" / "ingest.sock"
+        with Churn(stack.broadcaster) as churn, Load(ingest, rate) as load:
+            threading.Event().wait(seconds)
+            load.stop()
+            until(lambda: many.ask().last >= load.sent, 20, "the last token")
+            for name, each in viewers.items():
+                until(lambda v=each: v.seen()["last"] >= load.sent, 20, f"{name}: the last token")
+        text = "".join(f" {number}" for number in range(load.sent))
+        for name, each in viewers.items():
+            seen = each.seen()
+            assert seen.pop("text") == text, name
+            assert (seen["gaps"], seen["outOfOrder"], seen["snapshots"]) == (0, 0, 1), name
+        report = many.ask()
+        assert (report.gaps, report.out_of_order, report.snapshots) == (0, 0, CROWD)
+        assert list(report.texts.values()) == [CROWD]
+        assert all(churn.made.values()), churn.made
+        until(lambda: held(stack).viewers == good, 20, "the end of the others")
+        until(lambda: held(stack).descriptors <= before.descriptors, 20, "their descriptors")
+        after = held(stack)
+    assert after.threads <= before.threads + 1
+    return before, after, churn.made
+
+
+@pytest.fixture
+def chromium():
+    if CHROMIUM is None:
+        yield None
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser.new_page()
+        browser.close()
+
+
+def test_all_see_the_same_among_bad_neighbours(tmp_path, chromium):
+    stack = Stack(tmp_path, engine=False)
+    try:
+        stack.start()
+        together(stack, chromium, rate=200, seconds=3.0)
+    finally:
+        stack.kill()
