@@ -7,13 +7,13 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
-from geoosctl import client, completion, neural, output
+from geoosctl import client, completion, neural, output, screen
 from geoosctl.cli import Settings, Verb, settings
 from geoosctl.course import Course
 from geoosd.config import load
@@ -42,25 +42,39 @@ _CHANNELS = ("tokens", "state", "sessions", "canary")
     shell_complete=completion.models,
     help="Only these.",
 )
-def watch(url: str | None, channels: tuple[str, ...], models: tuple[str, ...]) -> None:
+@click.option("--plain", is_flag=True, help="The text alone, without the map.")
+def watch(
+    url: str | None, channels: tuple[str, ...], models: tuple[str, ...], *, plain: bool
+) -> None:
     """Show the thought stream until you stop it.
 
-    A lost connection is made again by itself and goes on where it was; what is missing is said.
-    With --json: every message as it comes, one a line. GEOOS_TOKEN holds a token where one is
-    needed.
+    In a terminal with colours the map is beside it, where it has the room. A lost connection is
+    made again by itself and goes on where it was; what is missing is said. With --json: every
+    message as it comes, one a line. GEOOS_TOKEN holds a token where one is needed.
     """
     options = settings()
     address = _checked(url) if url else _address(options)
     wanted = {"channels": ",".join(channels or ("tokens", "state", "sessions"))}
     if models:
         wanted["models"] = ",".join(models)
-    screen = _print_line if options.json else _Stream().show
-    for message in _messages(address, wanted, options.wait(5.0) or 5.0):
-        screen(message)
+    seconds = options.wait(5.0) or 5.0
+    if not options.json and not plain and screen.fits():
+        screen.run(lambda say: _messages(address, wanted, seconds, say))
+        return
+    show = _print_line if options.json else _Stream().show
+    for message in _messages(address, wanted, seconds, _say):
+        show(message)
         sys.stdout.flush()
 
 
-def _messages(url: str, wanted: dict[str, str], connect_seconds: float) -> Iterator[dict[str, Any]]:
+def _say(text: str) -> None:
+    output.echo(f"geoosctl: {text}", err=True)
+
+
+def _messages(
+    url: str, wanted: dict[str, str], connect_seconds: float, say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """The messages, for ever; *say* hears of losses."""
     course = Course()
     while True:
         try:
@@ -72,8 +86,7 @@ def _messages(url: str, wanted: dict[str, str], connect_seconds: float) -> Itera
                     yield message
         except neural.Lost as lost:
             wait = course.lose(lost.code, lost.reason, random.random())
-            text = f"geoosctl: {lost.reason}; connecting again in {wait:.1f} s"
-            output.echo(output.visible(text), err=True)
+            say(output.visible(f"{lost.reason}; connecting again in {wait:.1f} s"))
             threading.Event().wait(wait)
 
 
