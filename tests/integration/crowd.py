@@ -42,13 +42,13 @@ _HEAD = (
 class Report:
     """What the crowd has seen.
 
-    ``texts`` counts the viewers for each digest of (seq, text) of all that came after the first
-    Hello; ``last`` is the highest number that every viewer has. ``back`` has for every return the
+    ``texts`` counts the viewers for each digest of (seq, text) of all tokens that came after the
+    first Hello; ``tokens`` is how many of them every viewer has. ``back`` has for every return the
     time (of this host's monotonic clock) of its Hello; ``attempts`` counts connections tried.
     """
 
     connected: int = 0
-    last: int = 0
+    tokens: int = 0
     texts: dict[str, int] = field(default_factory=dict)
     gaps: int = 0
     snapshots: int = 0
@@ -89,6 +89,7 @@ class _Viewer:
         self.course = Course()
         self.digest = hashlib.blake2b(digest_size=8)
         self.connected = False
+        self.tokens = 0
         self._port = port
         self._report = report
         self._greeted = greeted
@@ -139,7 +140,9 @@ class _Viewer:
             # What Course.take does with it, without the dict: there are 50,000 a second.
             self._report.out_of_order += course.after is not None and seq <= course.after
             course.after = seq
-            self.digest.update(b"%d %s\n" % (seq, payload.current_token.encode()))
+            if message.message_type == "TokenVisualizationUpdate":
+                self.tokens += 1
+                self.digest.update(b"%d %s\n" % (seq, payload.current_token.encode()))
             return
         if message.message_type == "Hello":
             if course.epoch is not None:
@@ -150,10 +153,6 @@ class _Viewer:
         self._report.gaps += message.message_type == "Gap"
         fields = msgspec.structs.asdict(payload)
         course.take({"message_type": message.message_type, "payload": fields})
-
-    @property
-    def last(self) -> int:
-        return self.course.after or 0
 
 
 def _size(payload: bytes) -> int:
@@ -193,7 +192,7 @@ async def _main(port: int, count: int) -> None:
         print("ready", flush=True)
         while await trio.to_thread.run_sync(sys.stdin.readline):
             report.connected = sum(viewer.connected for viewer in viewers)
-            report.last = min(viewer.last for viewer in viewers)
+            report.tokens = min(viewer.tokens for viewer in viewers)
             report.texts = dict(Counter(viewer.digest.hexdigest() for viewer in viewers))
             print(json.dumps(asdict(report)), flush=True)
         nursery.cancel_scope.cancel()

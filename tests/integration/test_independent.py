@@ -30,10 +30,12 @@ def together(stack, page, rate, seconds):
         with Churn(stack.broadcaster) as churn, Load(ingest, rate) as load:
             threading.Event().wait(seconds)
             load.stop()
-            until(lambda: many.ask().last >= load.sent, 20, "the last token")
+            until(lambda: many.ask().tokens >= load.sent, 20, "the last token")
+            text = "".join(f" {number}" for number in range(load.sent))
             for name, each in viewers.items():
-                until(lambda v=each: v.seen()["last"] >= load.sent, 20, f"{name}: the last token")
-        text = "".join(f" {number}" for number in range(load.sent))
+                until(
+                    lambda v=each: len(v.seen()["text"]) >= len(text), 20, f"{name}: the last token"
+                )
         for name, each in viewers.items():
             seen = each.seen()
             assert seen.pop("text") == text, name

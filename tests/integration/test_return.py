@@ -17,14 +17,14 @@ VIEWERS = 500
 def test_all_come_back_and_miss_nothing(light_stack):
     ingest = light_stack.directory / "run" / "ingest.sock"
     with crowd(light_stack.broadcaster, VIEWERS) as viewers, Load(ingest, rate=50) as load:
-        until(lambda: viewers.ask().last >= 20, 20, "the first tokens")
+        until(lambda: viewers.ask().tokens >= 20, 20, "the first tokens")
         for number in (signal.SIGTERM, signal.SIGKILL):
             before = len(viewers.ask().back)
             os.kill(light_stack.pids()["broadcaster"], number)
             until(lambda n=before: len(viewers.ask().back) >= n + VIEWERS, 30, "the return of all")
             assert viewers.ask().connected == VIEWERS
         load.stop()
-        until(lambda: viewers.ask().last >= load.sent, 20, "the last token")
+        until(lambda: viewers.ask().tokens >= load.sent, 20, "the last token")
         report = viewers.ask()
     # One Snapshot each, the first: whoever resumes gets none.
     assert (report.gaps, report.out_of_order, report.snapshots) == (0, 0, VIEWERS)

@@ -116,7 +116,7 @@ def test_who_dies_is_replaced_and_nobody_misses_anything(shared_port):
     stack = shared_port
     ingest = stack.directory / "run" / "ingest.sock"
     with crowd(stack.broadcaster, VIEWERS) as viewers, Load(ingest, rate=50) as load:
-        until(lambda: viewers.ask().last >= 20, 20, "the first tokens")
+        until(lambda: viewers.ask().tokens >= 20, 20, "the first tokens")
         before = workers_of(stack)
         os.kill(before[0], signal.SIGKILL)
         until(lambda: set(metric(stack, RESTARTS).values()) == {0.0, 1.0}, 10, "a new worker")
@@ -134,7 +134,7 @@ def test_who_dies_is_replaced_and_nobody_misses_anything(shared_port):
         all_connected(stack, VIEWERS)
         assert not set(before) & set(workers_of(stack))
         load.stop()
-        until(lambda: viewers.ask().last >= load.sent, 20, "the last token")
+        until(lambda: viewers.ask().tokens >= load.sent, 20, "the last token")
         report = viewers.ask()
     assert (report.gaps, report.out_of_order, report.snapshots) == (0, 0, VIEWERS)
     assert list(report.texts.values()) == [VIEWERS], "all have seen the same"
