@@ -228,8 +228,8 @@ def node_speaks_websocket() -> bool:
 
 
 @contextmanager
-def watching(stack: Stack, page: Any) -> Iterator[dict[str, Python | Node | Chromium]]:
-    """One viewer of each kind that this machine has, by name; *page* is Chromium's, or None."""
+def watching(stack: Stack, browser: Any) -> Iterator[dict[str, Python | Node | Chromium]]:
+    """One viewer of each kind that this machine has, by name; *browser* is Chromium, or None."""
     url = f"ws://127.0.0.1:{stack.broadcaster}/neural"
     with ExitStack() as closing:
         viewers: dict[str, Python | Node | Chromium] = {"websockets": Python(url)}
@@ -237,8 +237,8 @@ def watching(stack: Stack, page: Any) -> Iterator[dict[str, Python | Node | Chro
             viewers["node, ws"] = Node(url, WS)
         if node_speaks_websocket():
             viewers["node, its own"] = Node(url, None)
-        if page is not None:
-            viewers["Chromium"] = Chromium(page, stack.page, url)
+        if browser is not None:
+            viewers["Chromium"] = Chromium(browser.new_page(), stack.page, url)
         for viewer in viewers.values():
             closing.callback(viewer.close)
         yield viewers

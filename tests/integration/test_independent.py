@@ -16,9 +16,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CROWD = 20
 
 
-def together(stack, page, rate, seconds):
+def together(stack, browser, rate, seconds):
     """All of them for so long; what the broadcaster held before and after."""
-    with crowd(stack.broadcaster, CROWD) as many, watching(stack, page) as viewers:
+    with crowd(stack.broadcaster, CROWD) as many, watching(stack, browser) as viewers:
         for name, each in viewers.items():
             until(lambda v=each: v.seen()["snapshots"], 20, f"{name}: a snapshot")
         with Churn(stack.broadcaster) as churn:  # a first round, so that buffers have grown
@@ -60,7 +60,7 @@ def chromium():
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_page()
+        yield browser
         browser.close()
 
 
