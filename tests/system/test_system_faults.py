@@ -5,15 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from conftest import DAEMONS, HERE, until
+from conftest import DAEMONS, HERE, in_time, until
 from streaming import Stream, watch
 
 ALL = (*DAEMONS, "engine")
 BACK_SECONDS = dict.fromkeys(DAEMONS, 2.0) | {"engine": 10.0}
 """From a process's end to its successor's READY=1."""
-
-TRIES = 3
-"""Other work on the machine makes everything slower: the best of so many tries counts."""
 
 PATIENCE = 20
 """Seconds to wait for what is measured."""
@@ -65,16 +62,6 @@ def wait_until_back(machine, daemon, pid):
     ended = int(machine.show(unit, "ActiveExitTimestampMonotonic"))
     assert ready > ended
     return (ready - ended) / 1e6
-
-
-def back_in_time(record, what, limit, took, again):
-    """Hold *took* seconds, or the best of what *again* takes, against *limit*; note it."""
-    for _ in range(TRIES - 1):
-        if took <= limit:
-            break
-        took = min(took, again())
-    record(what, f"{took:.2f} of {limit:g} s")
-    assert took <= limit
 
 
 def others_never_noticed(before, after, daemon):
@@ -138,7 +125,7 @@ def test_killed_it_is_back_and_the_others_never_noticed(
         until(lambda: model_answers(streaming), "the engine has its model", 30)
     what_was_promised_holds(streaming, stream, daemon)
     again = partial(kill, streaming, daemon)
-    back_in_time(record_testsuite_property, f"kill {daemon}", BACK_SECONDS[daemon], took, again)
+    in_time(record_testsuite_property, f"kill {daemon}", BACK_SECONDS[daemon], took, again)
 
 
 def kill(machine, daemon):
@@ -159,7 +146,7 @@ def test_the_killed_engine_answers_again_in_time(streaming, record_testsuite_pro
 
     limit = BACK_SECONDS["engine"]
     took = kill_and_ask()
-    back_in_time(record_testsuite_property, "kill engine, to model", limit, took, kill_and_ask)
+    in_time(record_testsuite_property, "kill engine, to model", limit, took, kill_and_ask)
 
 
 @pytest.mark.engine
@@ -190,7 +177,7 @@ def test_hung_it_is_named_then_ended_and_its_stack_is_in_the_journal(
         hang(streaming, daemon, pid)
         return wait_until_back(streaming, daemon, pid)
 
-    back_in_time(record_testsuite_property, f"hang {daemon}", BACK_SECONDS[daemon], took, again)
+    in_time(record_testsuite_property, f"hang {daemon}", BACK_SECONDS[daemon], took, again)
 
 
 def hang(machine, daemon, pid):
@@ -237,7 +224,7 @@ def test_out_of_memory_ends_one_daemon_alone(streaming, daemon, record_testsuite
             is_news(streaming, daemon)
         what_was_promised_holds(streaming, stream, daemon)
         again = partial(out_of_memory, streaming, daemon)
-        back_in_time(record_testsuite_property, f"oom {daemon}", BACK_SECONDS[daemon], took, again)
+        in_time(record_testsuite_property, f"oom {daemon}", BACK_SECONDS[daemon], took, again)
     finally:
         streaming.run("systemctl", "set-property", "--runtime", unit, "MemoryMax=")
 
