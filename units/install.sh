@@ -50,12 +50,15 @@ wheel_stamp() {
 
 wheels() {
     need_python
-    mkdir -p "$WHEELS"
     if [[ $(cat "$WHEELS/.stamp" 2>/dev/null) != "$(wheel_stamp)" ]]; then
         say "building wheels (the network is needed for this alone)"
-        rm -rf build/venv "$WHEELS"
+        rm -rf build/venv "$WHEELS.new"
         "$PYTHON" -m venv build/venv
-        build/venv/bin/pip wheel --quiet -c constraints.txt -w "$WHEELS" '.[engine]' hatchling editables
+        build/venv/bin/pip wheel --quiet -c constraints.txt -w "$WHEELS.new" \
+            '.[engine]' hatchling editables ||
+            die "build the wheels: pip said why; they need the network once: make wheels"
+        rm -rf "$WHEELS"
+        mv -T "$WHEELS.new" "$WHEELS"
         wheel_stamp >"$WHEELS/.stamp"
     fi
     # geoos itself anew each time: a wheel of the same version may hold other files.
