@@ -1,6 +1,6 @@
 """A model server for the sandbox: ``scripted_model.py PORT TOKENS SECONDS_BETWEEN [KEYS]``.
 
-Standard library alone. Says the words w0 w1 w2 ..., each once, so that a loss is seen, and always
+While /var/tmp/hold is there, it says no more than a word a second. Standard library alone. Says the words w0 w1 w2 ..., each once, so that a loss is seen, and always
 the same bytes: :func:`body`. The Authorization header of each request goes to the file KEYS.
 """
 
@@ -9,6 +9,9 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+
+HOLD = Path("/var/tmp/hold")
 
 
 def text(tokens):
@@ -59,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
         for event in events(self.server.tokens):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
             self.wfile.flush()
-            time.sleep(self.server.pause)
+            time.sleep(1 if HOLD.exists() else self.server.pause)
         self.wfile.write(b"0\r\n\r\n")
 
     def _note_key(self):

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 from conftest import DAEMONS, ROOT, Machine, until
+from scripted_model import HOLD
 from streaming import Stream, watch
 
 from geoosd.wire import events
@@ -47,8 +48,9 @@ def test_not_without_root(writable, target):
 
 def test_upgrade_while_a_stream_runs(writable):
     writable.start_all()
-    writable.model(400, 0.1)
+    writable.model(400, 0.02)
     watch(writable)
+    writable.run("touch", str(HOLD))
     stream = Stream(writable, 400)
     before, release = writable.main_pids(), writable.run("readlink", "/opt/geoos/current")
     writable.configure("# the administrator's own\n[engine]\nenabled = 'no'\n")
@@ -65,6 +67,7 @@ def test_upgrade_while_a_stream_runs(writable):
     for daemon in ("compositor", "broadcaster", "control"):
         writable.run("systemctl", "restart", f"geoos-{daemon}")
     assert not stream.ended()  # all of that while it ran
+    writable.run("rm", str(HOLD))
     stream.must_be_whole(60)
     # Now what it told to do, the bridge included; the viewer goes on and misses nothing.
     told = said.partition("next: ")[2].splitlines()[0]
