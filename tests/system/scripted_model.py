@@ -1,7 +1,8 @@
 """A model server for the sandbox: ``scripted_model.py PORT TOKENS SECONDS_BETWEEN [KEYS]``.
 
-While /var/tmp/hold is there, it says no more than a word a second. Standard library alone. Says the words w0 w1 w2 ..., each once, so that a loss is seen, and always
-the same bytes: :func:`body`. The Authorization header of each request goes to the file KEYS.
+Standard library alone. Says the words w0 w1 w2 ..., each once, so that a loss is seen, and always
+the same bytes: :func:`body`; a word a second while /var/tmp/hold is there. The Authorization header
+of each request goes to the file KEYS.
 """
 
 import json
@@ -9,7 +10,6 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-
 
 HOLD = Path("/var/tmp/hold")
 
