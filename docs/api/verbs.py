@@ -13,6 +13,7 @@ import msgspec
 
 from geoosctl import local, systemd, trial
 from geoosctl.commands import health, listings, state, viewers
+from geoosctl.commands import sessions as recordings
 from geoosctl.output import SCHEMA_VERSION
 from geoosd.wire import messages, reports, sessions
 
@@ -29,6 +30,7 @@ STRUCTS = (
     reports.Record,
     messages.Theme,
     sessions.Session,
+    recordings.Recorded,
     sessions.Feedback,
     sessions.ModelFeedback,
     *messages.PAYLOAD_TYPES,
@@ -158,15 +160,7 @@ VERBS: dict[str, tuple[Schema, ...]] = {
     "token create": (told(token=TEXT, role=one_of("viewer", "admin"), expires=NUMBER),),
     "token key": (told(file=TEXT),),
     "sessions": (told(sessions=many(ref(sessions.Session)), next=maybe(WHOLE)),),
-    "session show": (
-        told(
-            session=ref(sessions.Session),
-            prompt=maybe(TEXT),
-            system=maybe(TEXT),
-            messages=many(members(after=NUMBER, message_type=TEXT, payload={"type": "object"})),
-            next=maybe(WHOLE),
-        ),
-    ),
+    "session show": (versioned(recordings.Recorded),),
     "session replay": (MESSAGE,),
     "session export": (told(file=TEXT, format=TEXT, session=TEXT),),
     "session delete": (told(deleted=many(TEXT)),),

@@ -12,8 +12,9 @@ from .stack import BIN, Stack, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = json.loads((ROOT / "docs/api/geoosctl.schema.json").read_text(encoding="utf-8"))
-ELSEWHERE = {"start", "stop", "restart"}
-"""They need systemd: tests/system/test_system_geoosctl.py."""
+ELSEWHERE = {"start", "stop", "restart", "map build"}
+"""The first three need systemd, the last a model: tests/system/test_system_geoosctl.py and
+tests/unit/geoosctl/test_ctl_map.py."""
 
 
 def closed(node):

@@ -5,6 +5,7 @@ import struct
 import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "gguf"))
 
 from gguf_files import STRING, U32, entry, gguf, tensor
 
+ROOT = Path(__file__).resolve().parents[3]
 TOKENS, SIZE = 300, 32
 
 
@@ -48,6 +50,18 @@ def test_a_layout_is_built_once_for_a_vocabulary(geoosctl, tmp_path):
     assert (again["file"], again["built"]) == (first["file"], False)
     assert "300 tokens, from the cache" in geoosctl("map", "build", other).stdout
     assert "300 tokens, built" in geoosctl("map", "build", other, "--fresh").stdout
+
+
+def documented(verb, text):
+    schema = json.loads((ROOT / "docs/api/geoosctl.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(json.loads(text), {**schema, "$ref": f"#/$defs/verb:%20{verb}"})
+    return True
+
+
+def test_json_is_as_documented(geoosctl, home):
+    path = str(model(home / ".lmstudio/models/maker/toy/toy-q8.gguf"))
+    assert documented("map%20build", geoosctl("--json", "map", "build", path).stdout)
+    assert documented("models", geoosctl("--json", "models", "--local").stdout)
 
 
 def test_where_it_goes(geoosctl, tmp_path):
