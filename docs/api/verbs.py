@@ -167,7 +167,10 @@ VERBS: dict[str, tuple[Schema, ...]] = {
     "feedback add": (told(feedback=ref(sessions.Feedback)),),
     "feedback list": (told(feedback=many(ref(sessions.Feedback)), next=maybe(WHOLE)),),
     "feedback summary": (told(models=many(ref(sessions.ModelFeedback))),),
-    "snapshot": (told(file=TEXT, media_type=TEXT, width=WHOLE, height=WHOLE),),
+    "snapshot": (
+        told(file=TEXT, media_type=TEXT, width=WHOLE, height=WHOLE),
+        told(file=TEXT, pictures=WHOLE, seconds=NUMBER),
+    ),
     "theme list": (told(current=TEXT, themes=many(ref(messages.Theme))),),
     "theme show": (told(theme=ref(messages.Theme)),),
     "theme set": (told(current=TEXT),),
