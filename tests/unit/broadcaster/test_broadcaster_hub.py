@@ -235,3 +235,20 @@ def test_a_snapshot_that_is_too_large_ends_the_welcome():
     viewer = joined(hub, scene=Scene("e1", 0, bytes(MAX_CONTROL_BYTES)))
     assert viewer.closing
     assert viewer.lane is None
+
+
+def test_a_snapshot_newer_than_the_last_tick_waits_for_the_next_one():
+    hub = made()
+    first = joined(hub)
+    drain(hub, first)
+    say(hub, TOKEN, 1)
+    late = joined(hub, scene=Scene("e1", 1, b"\x81\x00"))
+    assert drain(hub, late).endswith(b"\x81\x00")
+    lane = late.lane
+    assert lane is first.lane
+    assert late in lane.ahead
+    lane.take()
+    drain(hub, first)
+    assert lane.take_strays() == [late]
+    assert drain(hub, late) == b""
+    assert late in lane.live
