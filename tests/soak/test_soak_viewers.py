@@ -34,8 +34,8 @@ def stack(tmp_path):
 def test_minutes_of_bad_neighbours_leave_nothing(stack, chromium):
     before, after, made = together(stack, chromium, rate=500, seconds=60.0 * MINUTES)
     print(before, after, made)
-    # Nine thousand connections: a kilobyte for each would be 9 MB, the ring's messages are 13 MB.
-    assert after.resident_mb <= before.resident_mb + 20
+    # The ring fills meanwhile, and snapshots for the stalled come and go: what leaks shows below.
+    assert after.resident_mb <= before.resident_mb + 50
     again, last, _ = together(stack, chromium, rate=500, seconds=60.0)
     print(again, last)
     # The ring is full by then: three thousand more connections may cost nothing but noise.

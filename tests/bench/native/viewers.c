@@ -104,8 +104,9 @@ static void take_message(const char *data, size_t size, double arrived) {
         counters->late++;
 }
 
-/* Take whole frames; returns how many bytes they were. */
-static size_t take_frames(const char *data, size_t size, double arrived) {
+/* Take whole frames and answer pings; returns how many bytes they were. */
+static size_t take_frames(int socket, const char *data, size_t size, double arrived) {
+    static const unsigned char pong[] = {0x8a, 0x80, 0, 0, 0, 0}; /* masked with zeros */
     size_t at = 0;
     while (size - at >= 2) {
         const unsigned char *head = (const unsigned char *)data + at;
@@ -117,6 +118,8 @@ static size_t take_frames(const char *data, size_t size, double arrived) {
             for (size_t i = 2; i < start; i++) length = length << 8 | head[i];
         }
         if (size - at - start < length) break;
+        /* A full socket loses one; the next ping comes in five seconds. */
+        if ((head[0] & 15) == 9) (void)!write(socket, pong, sizeof pong);
         if ((head[0] & 15) == 1) take_message(data + at + start, length, arrived);
         at += start + length;
     }
@@ -136,12 +139,12 @@ static void hold(struct viewer *viewer, const char *data, size_t size) {
 static void take(struct viewer *viewer, size_t size) {
     double arrived = now();
     if (!viewer->held) {
-        size_t taken = take_frames(buffer, size, arrived);
+        size_t taken = take_frames(viewer->socket, buffer, size, arrived);
         if (taken < size) hold(viewer, buffer + taken, size - taken);
         return;
     }
     hold(viewer, buffer, size);
-    size_t taken = take_frames(viewer->data, viewer->held, arrived);
+    size_t taken = take_frames(viewer->socket, viewer->data, viewer->held, arrived);
     viewer->held -= taken;
     memmove(viewer->data, viewer->data + taken, viewer->held);
 }
