@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import os
 import signal
 import sys
 import time
@@ -99,6 +100,8 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(arguments)
     # The daemons of a benchmark are children with a session of their own: end them on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # As installed: what is started keeps what it has compiled.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     made = datetime.now(UTC).isoformat(timespec="seconds")
     described = machine.described()
     pace = measure.QUICK if asked.quick else measure.FULL
