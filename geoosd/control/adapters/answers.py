@@ -1,6 +1,6 @@
 """One question for all who ask at the same time: its answer is good for a moment.
 
-So the daemons on the data path are asked a few times a second at most, however many ask control.
+So the daemons on the data path are asked some times a second at most, however many ask control.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 
 import trio
 
-FRESH = 0.2
-"""Seconds for which an answer is good."""
+FRESH = 0.05
+"""Seconds for which an answer is good: less than geoosctl takes to start, so that it always sees
+what was done before."""
 
 T = TypeVar("T")
 
