@@ -29,6 +29,8 @@ _NO_DISK: Final = 64 * _MEGABYTE
 _LITTLE_MEMORY: Final = 0.05
 _NEAR_LIMIT: Final = 0.9
 _SOCKET_MODE: Final = 0o660
+_OWN_SOCKET_MODES: Final = (0o660, 0o600)
+"""Where daemons and clients are all of one user, no group needs the socket."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,9 @@ def _sockets(host: Host) -> Check:
         if each.mode is None:
             text = f"{each.path} is gone: nobody can connect any more"
             return _check("sockets", "critical", text, host, each.remake)
+    modes = (_SOCKET_MODE,) if host.sudo else _OWN_SOCKET_MODES
     for each in host.sockets:
-        if each.mode != _SOCKET_MODE:
+        if each.mode not in modes:
             text = f"{each.path} has mode {each.mode:04o} instead of {_SOCKET_MODE:04o}"
             remedy = f"{host.sudo}chmod {_SOCKET_MODE:o} {each.path}"
             return _check("sockets", "critical", text, host, remedy)

@@ -143,3 +143,11 @@ def test_sockets_that_nobody_can_open(modes, status, says, remedy):
     found = check(Examiner().take([], host(sockets=sockets, sudo="sudo ")), "control: sockets")
     assert (found.status, found.remedy) == (status, remedy)
     assert says in found.summary
+
+
+@pytest.mark.parametrize(
+    ("mode", "status"), [(0o600, "healthy"), (0o660, "healthy"), (0o400, "critical")]
+)
+def test_sockets_of_one_user_need_no_group(mode, status):
+    found = check(Examiner().take([], host(sockets=[Socket("/a", mode, "")])), "control: sockets")
+    assert found.status == status
