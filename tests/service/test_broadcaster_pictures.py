@@ -140,6 +140,18 @@ async def test_mjpeg_of_another_view_is_demanded_and_sent_to_those_who_asked(tmp
         await stand.until(lambda: stand.feed.demand == Demand())
 
 
+async def test_a_demand_that_waits_while_the_feed_ends_harms_nothing(tmp_path):
+    async with standing(tmp_path) as stand:
+        feed = stand.service.feed
+        await stand.until(lambda: feed.link.connected)
+        async with feed._sending:
+            feed.want_pictures(True)
+            await stand.until(lambda: feed._sending.statistics().tasks_waiting == 1)
+            stand.feed.cut()
+            await stand.until(lambda: feed._stream is None)
+        await stand.until(lambda: stand.feed.demand.frames)
+
+
 async def test_mjpeg_ends_with_the_service(tmp_path):
     async with standing(tmp_path) as stand, httpx.AsyncClient() as http:
         url = f"http://127.0.0.1:{stand.port}/stream.mjpg"

@@ -145,12 +145,13 @@ class Feed:
 
     async def _send(self, payload: messages.Payload) -> bool:
         """False when there is no connection to send it on."""
-        if self._stream is None:
-            return False
         frame = encode_feed_frame(KIND_JSON, messages.encode(payload, self._now()))
         async with self._sending:
+            stream = self._stream  # it may have ended while another was sending
+            if stream is None:
+                return False
             try:
-                await self._stream.send_all(frame)
+                await stream.send_all(frame)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return False
         return True
