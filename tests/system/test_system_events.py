@@ -85,7 +85,9 @@ def bugs(machine, since):
         answer = machine.call("sh", "-c", ask, "sh", *socket)
         assert "LookupError" not in answer.stdout  # a bug's words are for the log
         until(lambda: told(machine, events.CRASHED, since), "it ends")
-        assert len(told(machine, events.BUG, since)) == 20
+        found = told(machine, events.BUG, since)
+        ended = sum(each["_PID"] == found[0]["_PID"] for each in found)  # the next has bugs too
+        assert ended in (20, 21)  # control may be asking at the same moment
     finally:
         inject(machine, "broadcaster", "")
 
