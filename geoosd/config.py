@@ -135,10 +135,6 @@ class RawConfig(Struct, forbid_unknown_fields=True):
     log: RawLog = field(default_factory=RawLog)
 
 
-NOT_YET: tuple[str, ...] = ()
-"""Keys whose work is not in this version: anything but their default is refused."""
-
-
 # -- resolved --------------------------------------------------------------------------------------
 
 
@@ -313,7 +309,6 @@ def _nearest(path: str, name: str) -> str | None:
 
 def resolve(raw: RawConfig, source: Path | None = None, where: str = "the configuration") -> Config:
     """Turn texts into addresses and upstreams. Raises :class:`ConfigError` that names the key."""
-    _refuse_what_is_not_there_yet(raw, where)
     _check_alerts(raw.control, where)
     upstreams: list[Upstream] = []
     seen: set[str] = set()
@@ -348,17 +343,6 @@ def resolve(raw: RawConfig, source: Path | None = None, where: str = "the config
         upstreams=tuple(upstreams),
         source=source,
     )
-
-
-def _refuse_what_is_not_there_yet(raw: RawConfig, where: str) -> None:
-    """A key that would have no effect is refused rather than taken and ignored."""
-    for key in NOT_YET:
-        section, _, name = key.partition(".")
-        struct = getattr(raw, section)
-        if getattr(struct, name) != getattr(type(struct)(), name):
-            raise ConfigError(
-                f"cannot use {where}: {key} is not in this version; leave it at its default"
-            )
 
 
 def _check_alerts(raw: RawControl, where: str) -> None:

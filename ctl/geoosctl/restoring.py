@@ -151,7 +151,7 @@ def swap(contents: Contents, target: Target) -> Path:
                 _move(target.state / _NEW / "state" / name, target.state / name)
             plan.complete = True
             _note(aside, plan)
-            _sync(target.state)
+            archive.sync(target.state)
     except BaseException:
         undo(target, aside)
         raise
@@ -190,14 +190,6 @@ def _replace_config(source: Path, place: Path, aside: Path) -> None:
 def _move(source: Path, destination: Path) -> None:
     if source.exists():
         source.rename(destination)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # -- back again ------------------------------------------------------------------------------------
@@ -246,7 +238,7 @@ def undo(target: Target, aside: Path) -> None:
             elif not was_there:
                 place.unlink(missing_ok=True)
         (aside / _PLAN).rename(aside / f"undone-{_PLAN}")
-        _sync(target.state)
+        archive.sync(target.state)
 
 
 @contextlib.contextmanager

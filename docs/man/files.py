@@ -15,7 +15,6 @@ from geoosctl.commands.config import ABOUT, toml
 from geoosd import config
 
 ROOT = Path(__file__).resolve().parents[2]
-_NOT_YET = "Not in this version: leave it at its default."
 
 
 # -- geoos.toml(5) ---------------------------------------------------------------------------------
@@ -78,8 +77,6 @@ def _key(table: str, field: inspect.Field) -> str:
     path = f"{table}.{field.encode_name}"
     facts = "; ".join(part for part in (_kind(field.type), _default(field)) if part)
     about = f"{ABOUT[path]} ({facts[:1].upper()}{facts[1:]}.)"
-    if path in config.NOT_YET:
-        about += f" {_NOT_YET}"
     return roff.tagged(roff.bold(field.encode_name), about)
 
 

@@ -251,7 +251,7 @@ class Compositor:
         rate = self._tokens.per_second(now)
         return Report(
             status=f"{rate:.0f} tokens/s, {len(scene.in_flight)} sessions, "
-            f"{self._feed.consumers} consumers; {self._painter.status()}",
+            f"feed consumers {self._feed.consumers}; {self._painter.status()}",
             addresses=[str(self._runtime.paths.socket(name)) for name in _SOCKETS],
             rates={
                 "tokens": round(rate, 2),

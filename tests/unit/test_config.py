@@ -269,13 +269,6 @@ def test_a_path_too_long_for_a_socket_is_named_with_its_remedy():
         long.socket("control.sock")
 
 
-def test_what_would_have_no_effect_is_refused(monkeypatch):
-    monkeypatch.setattr(config, "NOT_YET", ("compositor.fps",))
-    assert config.load(None, ["compositor.fps=30"]).compositor.fps == 30
-    with pytest.raises(ConfigError, match=r"compositor\.fps is not in this version"):
-        config.load(None, ["compositor.fps=31"])
-
-
 @pytest.mark.parametrize(
     ("override", "says"),
     [

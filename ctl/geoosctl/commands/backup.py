@@ -117,7 +117,7 @@ def _being_written(file: Path) -> Iterator[BinaryIO]:
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
-        _sync(file.parent)
+        archive.sync(file.parent)
     except OSError as error:
         raise GeoosError(f"cannot write {file}: {(error.strerror or str(error)).lower()}") from None
 
@@ -127,14 +127,6 @@ def _only_ours(target: BinaryIO, file: Path) -> None:
         fcntl.flock(target, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise GeoosError(f"cannot write {file}: another backup is being written to it") from None
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _files(replies: Iterator[dict[str, object]]) -> Iterator[Incoming]:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from geoosctl import output, toml_lines
 from geoosctl.cli import VerbGroup, settings
-from geoosd.config import NOT_YET, Config, RawConfig, RawUpstream, configured, load
+from geoosd.config import Config, RawConfig, RawUpstream, configured, load
 from geoosd.errors import EX_CONFIG, ConfigError
 
 ABOUT: Final[dict[str, str]] = {
@@ -207,14 +207,12 @@ def _upstream_example() -> Iterator[str]:
     yield "#[[bridge.upstream]]"
     sample: Struct = RawUpstream(**_SAMPLE_UPSTREAM)  # type: ignore[arg-type]
     for key in sample.__struct_fields__:
-        if f"bridge.upstream.{key}" not in NOT_YET:
-            yield from _comment(f"bridge.upstream.{key}")
-            yield f"#{key} = {toml(getattr(sample, key))}"
+        yield from _comment(f"bridge.upstream.{key}")
+        yield f"#{key} = {toml(getattr(sample, key))}"
 
 
 def _comment(key: str) -> list[str]:
-    lines = [f"# {line}" for line in ABOUT[key].splitlines()]
-    return [*lines, "# (Not in this version: leave it as it is.)"] if key in NOT_YET else lines
+    return [f"# {line}" for line in ABOUT[key].splitlines()]
 
 
 def toml(value: Any) -> str:

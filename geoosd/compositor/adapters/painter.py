@@ -74,7 +74,7 @@ class Painter:
     def status(self) -> str:
         """What ``geoosctl status`` says of drawing."""
         backends, times = self.backends, self.profile.line()
-        drawn = f", {self.live_tiles} live tiles, ms p50/p95: {times}" if times else ""
+        drawn = f", live tiles {self.live_tiles}, ms p50/p95: {times}" if times else ""
         return f"draws with {backends.name} on {backends.adapter}{drawn}"
 
     def details(self) -> dict[str, str]:
