@@ -183,7 +183,9 @@ ABOUT = {
     "/stream.mjpg": "frames without end; query: see StreamRequest",
     "/api/status": "what `geoosctl status --json` has",
     "/api/themes": "all themes, and the name of the current one",
-    "/api/themes/*": "keep a theme under that name, over a shipped one; body: the theme",
+    "/api/themes/*": "one of them",
+    "PUT /api/themes/*": "keep a theme under that name, over a shipped one; body: a whole Theme "
+    "([messages.md](messages.md)) of the same name; 201 for a new one, else 200",
     "/api/prompt": "ask a model; body: see PromptRequest",
     "/api/sessions": "recorded sessions, the newest first",
     "/api/sessions/*": "one of them, with its messages and their times",
@@ -207,7 +209,7 @@ def http_page() -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     yield f"| GET | `/` and its files | read | {ABOUT['/']} |"
     for route in routes:
-        about = ABOUT.get(route.path, "")
+        about = ABOUT.get(f"{route.method} {route.path}") or ABOUT.get(route.path, "")
         yield f"| {route.method} | `{_path(route)}` | {route.access} | {about} |"
     for request in (api.PictureRequest, api.StreamRequest, api.PromptRequest):
         yield f"\n## {request.__name__}\n"

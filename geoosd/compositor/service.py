@@ -20,7 +20,7 @@ import trio
 from msgspec import Struct
 from prometheus_client import Counter
 
-from geoosd.compositor.adapters import gpu_profile, themes
+from geoosd.compositor.adapters import gpu_profile
 from geoosd.compositor.adapters.backends import Backends
 from geoosd.compositor.adapters.encode import MEDIA_TYPES, Format
 from geoosd.compositor.adapters.feed import Feed
@@ -30,6 +30,7 @@ from geoosd.compositor.adapters.keeper import Keeper
 from geoosd.compositor.adapters.lettering import lettered
 from geoosd.compositor.adapters.looking import RenderQuery
 from geoosd.compositor.adapters.painter import Painter, Sketch
+from geoosd.compositor.adapters.themes import Themes
 from geoosd.compositor.core import views
 from geoosd.compositor.core.look import Drawing, Look
 from geoosd.compositor.core.moment import moment
@@ -38,7 +39,7 @@ from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.plan import FramePlan
 from geoosd.compositor.core.scene import Scene
 from geoosd.config import Config
-from geoosd.errors import MessageError, StartError, VarlinkError
+from geoosd.errors import MessageError
 from geoosd.runtime import sockets
 from geoosd.runtime.health import Finding
 from geoosd.runtime.metrics import RateMeter
@@ -62,7 +63,6 @@ from geoosd.wire.messages import (
 
 _INTERFACE: Final = "io.geoos.Compositor"
 _FRAME_SIZE: Final = 1280, 720
-_MAX_THEMES: Final = 256
 _WATCHDOG: Final = "watchdog"
 """The name of the producer that only tries whether it is answered."""
 
@@ -86,14 +86,13 @@ class Compositor:
         self._runtime = runtime
         self._scene = Scene(runtime.config.compositor.decay_seconds)
         self._places = Places()
-        self._themes: dict[str, Theme] = {}
-        self._theme_name = themes.DEFAULT
+        self._themes = Themes(runtime.state_dir)
         self._tokens, self._messages, self._drawn = RateMeter(), RateMeter(), RateMeter()
         self._ingest = Ingest(self._take, now=runtime.now)
         self._feed = Feed(
             secrets.token_hex(8),
             snapshot=self._snapshot,
-            theme=lambda: self._theme,
+            theme=lambda: self._themes.current,
             now=runtime.now,
             on_demand=self._ingest.pass_on,
         )
@@ -123,24 +122,19 @@ class Compositor:
         server.add(f"{_INTERFACE}.ListThemes", self._list_themes)
         server.add(f"{_INTERFACE}.GetTheme", self._get_theme)
         server.add(f"{_INTERFACE}.SetTheme", self._set_theme, "admin")
-        server.add(f"{_INTERFACE}.SaveTheme", self._save_theme, "admin")
+        server.add(f"{_INTERFACE}.SaveTheme", self._save_theme, "use")
         server.add(f"{_INTERFACE}.Save", self._save, "admin")
         health.add_probe("ingest", self._probe_ingest)
         health.add_probe("drawing", self._painter.backends.health)
-
-    @property
-    def _theme(self) -> Theme:
-        return self._themes[self._theme_name]
 
     # -- life --------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Restore the state, open the sockets, warm the renderer up; then serve."""
         runtime = self._runtime
-        keeper = self._keeper = Keeper(runtime, self._scene)
+        keeper = self._keeper = Keeper(runtime, self._scene, self._themes)
         await self._load_themes()
-        self._places = await keeper.restore(self._themes)
-        self._theme_name = keeper.theme
+        self._places = await keeper.restore()
         runtime.health.add_probe("state", keeper.probe)
         runtime.export = lambda: keeper.export(self._places)
         ingest = runtime.listen_unix("ingest", "ingest.sock")
@@ -183,19 +177,15 @@ class Compositor:
             path.unlink(missing_ok=True)
 
     async def _load_themes(self) -> None:
-        where = themes.directories(self._runtime.state_dir)
-        found, complaints = await trio.to_thread.run_sync(themes.load, where)
-        for complaint in complaints:
+        for complaint in await self._themes.load():
             self._runtime.log.warning(complaint)
-        if themes.DEFAULT not in found:
-            raise StartError(f"cannot find theme {themes.DEFAULT} in {where[0]}; install again")
-        self._themes = found
 
     async def reload(self, config: Config) -> None:
         """Take over decay, record and themes; sockets stay as they are."""
+        before = self._themes.current
         await self._load_themes()
-        if self._theme_name not in self._themes:
-            self._theme_name = themes.DEFAULT
+        if self._themes.current != before:
+            self._tell_theme()
         settings = config.compositor
         self._scene.activation.set_decay(settings.decay_seconds, trio.current_time())
         self._frames.pacer.set_pace(settings.fps, settings.decay_seconds)
@@ -262,7 +252,7 @@ class Compositor:
             details={
                 **self._painter.details(),
                 "frames": str(self._frames.count),
-                "theme": self._theme_name,
+                "theme": self._themes.current.name,
                 "epoch": ring.epoch,
                 "seq": str(ring.newest),
                 "producers": ", ".join(self._ingest.connected) or "none",
@@ -284,13 +274,13 @@ class Compositor:
     def _first_picture(self) -> Sketch:
         """A small one, with words: what drawing needs is loaded before anybody waits for it."""
         taken = moment(self._scene, self._places, trio.current_time())
-        return lambda: lettered(views.draw(taken, Look("layers", 64, 64), self._theme))
+        return lambda: lettered(views.draw(taken, Look("layers", 64, 64), self._themes.current))
 
     # -- io.geoos.Compositor -----------------------------------------------------------------------
 
     async def _render(self, call: IncomingCall) -> Mapping[str, Any]:
         query = call.convert(RenderQuery)
-        theme = self._theme if query.theme is None else self._find_theme(query.theme)
+        theme = self._themed(query.theme)
         look = query.look()
         drawn: list[Drawing] = []
 
@@ -328,7 +318,7 @@ class Compositor:
 
         def take() -> Sketch:
             nonlocal seq
-            seq, theme = self._feed.ring.newest, self._theme
+            seq, theme = self._feed.ring.newest, self._themes.current
             taken = moment(self._scene, self._places, trio.current_time())
             return lambda: lettered(views.draw(taken, look, theme))
 
@@ -338,52 +328,43 @@ class Compositor:
         self._feed.show(pictures.Picture(width, height, seq, data, number))
 
     async def _list_themes(self, _call: IncomingCall) -> Mapping[str, Any]:
-        listed = [self._themes[name] for name in sorted(self._themes)]
-        return {"themes": msgspec.to_builtins(listed), "current": self._theme_name}
+        return {
+            "themes": msgspec.to_builtins(self._themes.all),
+            "current": self._themes.current.name,
+        }
 
     async def _get_theme(self, call: IncomingCall) -> Mapping[str, Any]:
-        name = call.convert(_MaybeThemeName).name
-        theme = self._theme if name is None else self._find_theme(name)
+        theme = self._themed(call.convert(_MaybeThemeName).name)
         return {"theme": msgspec.to_builtins(theme)}
 
     async def _set_theme(self, call: IncomingCall) -> Mapping[str, Any]:
-        theme = self._find_theme(call.convert(_ThemeName).name)
-        self._use_theme(theme)
+        theme = self._themes.find(call.convert(_ThemeName).name)
+        self._themes.chosen = theme.name
+        self._tell_theme()
         if self._keeper is not None:
-            await self._keeper.use_theme(theme.name, self._places)
+            await self._keeper.save_choice(self._places)
         return {"theme": msgspec.to_builtins(theme)}
 
     async def _save_theme(self, call: IncomingCall) -> Mapping[str, Any]:
         theme = call.convert(_ThemeToSave).theme
-        if theme.name not in self._themes and len(self._themes) >= _MAX_THEMES:
-            raise unavailable(f"cannot keep another theme: there are {_MAX_THEMES}; delete some")
-        try:
-            await trio.to_thread.run_sync(themes.save, self._runtime.state_dir, theme)
-        except OSError as error:
-            raise unavailable(f"cannot save theme {theme.name}: {error.strerror}") from None
-        self._themes[theme.name] = theme
-        if theme.name == self._theme_name:
-            self._use_theme(theme)
-        return {}
+        created = await self._themes.save(theme)
+        if theme is self._themes.current:
+            self._tell_theme()
+        return {"created": created}
 
     async def _save(self, _call: IncomingCall) -> Mapping[str, Any]:
         if self._keeper is not None and not await self._keeper.save():
             raise unavailable("cannot save the state; geoosctl health says why")
         return {}
 
-    def _use_theme(self, theme: Theme) -> None:
-        self._theme_name = theme.name
-        self._feed.publish(ThemeChanged(theme), self._runtime.now())
+    def _themed(self, name: str | None) -> Theme:
+        return self._themes.current if name is None else self._themes.find(name)
+
+    def _tell_theme(self) -> None:
+        """Viewers and pictures show the current theme from now on."""
+        self._feed.publish(ThemeChanged(self._themes.current), self._runtime.now())
         self._feed.wake()
         self._frames.changed()
-
-    def _find_theme(self, name: str) -> Theme:
-        theme = self._themes.get(name)
-        if theme is None:
-            known = ", ".join(sorted(self._themes))
-            reason = f"cannot find theme {name!r}: there are {known}"
-            raise VarlinkError(wire.NOT_FOUND, {"reason": reason})
-        return theme
 
 
 _SOCKETS: Final = ("ingest.sock", "feed.sock")

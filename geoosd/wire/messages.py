@@ -154,6 +154,10 @@ class Theme(Struct):
     tints: Annotated[list[Color], Meta(min_length=1, max_length=8)]
 
 
+MAX_THEME_BYTES: Final = 64 * 1024
+"""Of a theme as a file or as a request's body; one that uses every field to its end is 2 KiB."""
+
+
 class ThemeChanged(Struct):
     """The whole theme, so that a viewer needs nothing else."""
 

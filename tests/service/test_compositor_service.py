@@ -18,6 +18,7 @@ from geoosd.compositor.adapters.feed import Feed
 from geoosd.compositor.adapters.ingest import PATIENCE, Ingest
 from geoosd.compositor.adapters.keeper import Keeper
 from geoosd.compositor.adapters.snapshot import StateFiles
+from geoosd.compositor.adapters.themes import Themes
 from geoosd.compositor.core.field import key_of
 from geoosd.compositor.core.scene import MEMORY_DECAY, Scene
 from geoosd.compositor.core.views import VIEWS
@@ -624,7 +625,7 @@ async def test_a_theme_that_a_user_saves_is_kept_and_shown_at_once(world):
 
 
 async def test_themes_are_bounded(world, monkeypatch):
-    monkeypatch.setattr("geoosd.compositor.service._MAX_THEMES", 3)
+    monkeypatch.setattr("geoosd.compositor.adapters.themes.MAX_THEMES", 3)
     await world.start()
     answer = await world.call("io.geoos.Compositor.ListThemes")
     theme = answer["themes"][0]
@@ -653,8 +654,8 @@ async def test_a_day_of_idling_saves_nothing_and_changes_nothing(autojump_clock,
     with logs.unconfigured("compositor") as book:
         runtime = service.Runtime("compositor", loaded, paths, log_book=book)
         scene = Scene(8.0)
-        keeper = Keeper(runtime, scene)
-        await keeper.restore(())
+        keeper = Keeper(runtime, scene, Themes(runtime.state_dir))
+        await keeper.restore()
         scene.apply(token(district=1, cell=7), 5.0, trio.current_time())
         await keeper.save()
         path = runtime.state_dir / "scene.npz"
@@ -666,7 +667,7 @@ async def test_a_day_of_idling_saves_nothing_and_changes_nothing(autojump_clock,
         assert path.stat().st_mtime_ns == saved.st_mtime_ns
         await keeper.save()  # as SIGTERM does
         again = Scene(8.0)
-        await Keeper(runtime, again).restore(())
+        await Keeper(runtime, again, Themes(runtime.state_dir)).restore()
     assert again.recent == scene.recent
     now = trio.current_time()
     assert again.memory.value(key_of(1, 7), now) == pytest.approx(

@@ -103,6 +103,21 @@ def test_sockets(peopled, who, name):
     assert (answer.returncode == 0) == (who != "stranger"), answer.stderr
 
 
+def test_a_theme_reaches_the_compositor_through_the_broadcaster_alone(peopled):
+    """Its user is in group ``geoos`` and no other; the file is the compositor's."""
+    listed = json.loads(peopled.run("curl", "-sS", "http://127.0.0.1:8765/api/themes/ember"))
+    peopled.write("/tmp/mine.json", json.dumps(listed | {"name": "mine"}))
+    put = ("-X", "PUT", "-H", "content-type: application/json", "--data", "@/tmp/mine.json")
+    said = peopled.run(
+        "curl", "-sS", "-w", " %{http_code}", *put, "http://127.0.0.1:8765/api/themes/mine"
+    )
+    assert said.endswith(" 201"), said
+    kept = "/var/lib/geoos/compositor/themes/mine.json"
+    assert peopled.run("stat", "-c", "%U", kept).strip() == "geoos-compositor"
+    answer = attempt(peopled, "geoos-broadcaster", ("geoosctl", "theme", "set", "mine"))
+    assert answer.returncode == REFUSED
+
+
 def test_there_is_no_other_socket(peopled):
     assert set(peopled.run("ls", "/run/geoos").split()) == set(SOCKETS)
 

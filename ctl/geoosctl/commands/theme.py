@@ -16,9 +16,8 @@ from geoosctl.cli import VerbGroup, settings
 from geoosctl.commands.state import read
 from geoosd.errors import EX_CONFIG, VarlinkError
 from geoosd.wire import varlink as wire
-from geoosd.wire.messages import Theme
+from geoosd.wire.messages import MAX_THEME_BYTES, Theme
 
-_MAX_BYTES: Final = 64 * 1024
 _AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
@@ -112,8 +111,8 @@ def _wrong_with(file: Path) -> str | None:
         data = file.read_bytes()
     except OSError as error:
         return (error.strerror or str(error)).lower()
-    if len(data) > _MAX_BYTES:
-        return f"larger than {_MAX_BYTES} bytes"
+    if len(data) > MAX_THEME_BYTES:
+        return f"larger than {MAX_THEME_BYTES} bytes"
     try:
         found = msgspec.json.decode(data, type=Theme)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

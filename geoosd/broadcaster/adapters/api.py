@@ -11,16 +11,26 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from geoosd.broadcaster.adapters.http import Request, Response, Route, Streamed, as_json, failure
+from geoosd.broadcaster.adapters.http import (
+    Request,
+    Response,
+    Route,
+    Streamed,
+    as_json,
+    failure,
+    json_wanted,
+    refusal,
+)
 from geoosd.broadcaster.adapters.mjpeg import Mjpeg
 from geoosd.broadcaster.adapters.recorded import Recorded
 from geoosd.broadcaster.adapters.static import File
+from geoosd.broadcaster.adapters.themes import Themes
 from geoosd.broadcaster.core.pictures import MEDIA_TYPE
 from geoosd.config import Paths
 from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
 from geoosd.wire.pictures import VIEWS
-from geoosd.wire.varlink import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
+from geoosd.wire.varlink import UNAVAILABLE
 
 ASK_SECONDS = 5.0
 START_SECONDS = 30.0
@@ -29,7 +39,6 @@ OTHERS_SECONDS = 0.5
 MAX_PROMPTS = 16
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-_STATUS_OF = {INVALID_ARGUMENT: 400, NOT_FOUND: 404, UNAVAILABLE: 503}
 _NO_STORE = ("cache-control", "no-store")
 
 
@@ -92,8 +101,8 @@ class Api:
             Route("GET", "/snapshot.webp", "read", self._webp),
             Route("GET", "/stream.mjpg", "read", self._mjpeg_stream),
             Route("GET", "/api/status", "read", self._status),
-            Route("GET", "/api/themes", "read", self._themes),
             Route("POST", "/api/prompt", "change", self._prompt),
+            *Themes(self._paths).routes(),
             *Recorded(self._paths).routes(),
         ]
 
@@ -114,27 +123,21 @@ class Api:
         try:
             health = await self._all_or_own("GetHealth")
         except VarlinkError as error:
-            return _refusal(error)
+            return refusal(error)
         return as_json(health, 200 if health["status"] in ("healthy", "warning") else 503)
 
     async def _metrics(self, _request: Request) -> Response:
         try:
             text = str((await self._all_or_own("GetMetrics"))["text"])
         except VarlinkError as error:
-            return _refusal(error)
+            return refusal(error)
         return Response(200, text.encode(), _PROMETHEUS, (_NO_STORE,))
 
     async def _status(self, _request: Request) -> Response:
         try:
             return as_json(await self._control("GetStatus"))
         except VarlinkError as error:
-            return _refusal(error)
-
-    async def _themes(self, _request: Request) -> Response:
-        try:
-            return as_json(await self._compositor("ListThemes"))
-        except VarlinkError as error:
-            return _refusal(error)
+            return refusal(error)
 
     async def _png(self, request: Request) -> Response:
         return await self._picture(request, "png")
@@ -149,11 +152,11 @@ class Api:
         try:
             wanted = msgspec.convert(dict(parse_qsl(request.query)), PictureRequest, strict=False)
             parameters = {**msgspec.to_builtins(wanted), "format": format_}
-            picture = await self._compositor("Render", parameters)
+            picture = await self._render(parameters)
         except ValueError as error:  # of parse_qsl, and msgspec.ValidationError
             return failure(400, "bad_request", f"cannot draw this: {error}")
         except VarlinkError as error:
-            return _refusal(error)
+            return refusal(error)
         return Response(
             200, base64.b64decode(picture["image"]), str(picture["media_type"]), (_NO_STORE,)
         )
@@ -171,9 +174,8 @@ class Api:
         return Streamed(mjpeg.parts(wanted.fps), MEDIA_TYPE)
 
     async def _prompt(self, request: Request) -> Response:
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            return failure(415, "unsupported_media_type", "cannot take this: send application/json")
+        if (refused := json_wanted(request)) is not None:
+            return refused
         try:
             wanted = msgspec.json.decode(request.body, type=PromptRequest)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -193,7 +195,7 @@ class Api:
                 await running.complete.wait()
             return as_json({"sessions": running.sessions}, 202)
         if running.error is not None:
-            return _refusal(running.error)
+            return refusal(running.error)
         return failure(504, "timeout", "cannot wait any longer for the bridge to start the session")
 
     async def _run(self, parameters: dict[str, Any], running: _Running) -> None:
@@ -229,11 +231,9 @@ class Api:
             path = self._paths.varlink("broadcaster")
             return await varlink.call(path, f"io.geoos.Daemon.{method}", timeout=ASK_SECONDS)
 
-    async def _compositor(
-        self, method: str, parameters: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    async def _render(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         path = self._paths.varlink("compositor")
-        method = f"io.geoos.Compositor.{method}"
+        method = "io.geoos.Compositor.Render"
         return await varlink.call(path, method, parameters, timeout=ASK_SECONDS)
 
 
@@ -255,8 +255,3 @@ class _Running:
         self.first.set()
         if len(self.sessions) == self._expected:
             self.complete.set()
-
-
-def _refusal(error: VarlinkError) -> Response:
-    status = _STATUS_OF.get(error.error, 502)
-    return failure(status, error.error.rpartition(".")[2].lower(), str(error))

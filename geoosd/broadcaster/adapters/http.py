@@ -12,7 +12,9 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from geoosd.errors import VarlinkError
 from geoosd.wire.access import Doorkeeper
+from geoosd.wire.varlink import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
 
 SECURITY_HEADERS = (
     (
@@ -27,6 +29,8 @@ SECURITY_HEADERS = (
     ("cross-origin-resource-policy", "same-origin"),
 )
 """OBS shows the page top-level, not in a frame, so ``frame-ancestors 'self'`` does not hurt it."""
+
+_STATUS_OF = {INVALID_ARGUMENT: 400, NOT_FOUND: 404, UNAVAILABLE: 503}
 
 Access: TypeAlias = Literal["read", "change"]
 """``change`` needs the same origin, and the role ``admin`` where tokens are asked for."""
@@ -78,7 +82,7 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response | Streamed]]
 class Route:
     """One entry of the route table. A GET route answers HEAD too."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT"]
     path: str
     access: Access
     handler: Handler
@@ -95,6 +99,20 @@ def as_json(value: object, status: int = 200) -> Response:
     return Response(
         status, msgspec.json.encode(value), "application/json", (("cache-control", "no-store"),)
     )
+
+
+def refusal(error: VarlinkError) -> Response:
+    """What another daemon answered, or that it did not."""
+    status = _STATUS_OF.get(error.error, 502)
+    return failure(status, error.error.rpartition(".")[2].lower(), str(error))
+
+
+def json_wanted(request: Request) -> Response | None:
+    """415 for a body that is not said to be JSON. A form of another site's page never says so."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return None
+    return failure(415, "unsupported_media_type", "cannot take this: send application/json")
 
 
 class Refused(Exception):

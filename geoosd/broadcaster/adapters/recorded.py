@@ -14,16 +14,21 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta, Struct
 
-from geoosd.broadcaster.adapters.http import Request, Response, Route, as_json, failure
+from geoosd.broadcaster.adapters.http import (
+    Request,
+    Response,
+    Route,
+    as_json,
+    failure,
+    refusal,
+)
 from geoosd.config import Paths
 from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
-from geoosd.wire.varlink import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
 
 ASK_SECONDS: Final = 30.0
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,256}\Z")
-_STATUS_OF: Final = {INVALID_ARGUMENT: 400, NOT_FOUND: 404, UNAVAILABLE: 503}
 
 
 class ListRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -79,5 +84,4 @@ class Recorded:
                 )
             )
         except VarlinkError as error:
-            status = _STATUS_OF.get(error.error, 502)
-            return failure(status, error.error.rpartition(".")[2].lower(), str(error))
+            return refusal(error)

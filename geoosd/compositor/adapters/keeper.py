@@ -6,15 +6,16 @@ interval and at the end. A full disk is a matter for health, not a reason to sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from typing import Final
 
 import trio
 
-from geoosd.compositor.adapters import snapshot, themes
+from geoosd.compositor.adapters import snapshot
 from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
+from geoosd.compositor.adapters.themes import Themes
 from geoosd.compositor.core.field import Field
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
@@ -30,8 +31,8 @@ _REMEMBERED: Final = 1 << 16
 class Keeper:
     """The state directory of one compositor."""
 
-    def __init__(self, runtime: Runtime, scene: Scene) -> None:
-        self.theme = themes.DEFAULT
+    def __init__(self, runtime: Runtime, scene: Scene, themes: Themes) -> None:
+        self._themes = themes
         self._runtime = runtime
         self._scene = scene
         self._files = StateFiles(runtime.state_dir)
@@ -43,11 +44,11 @@ class Keeper:
         self._trouble: dict[str, str] = {}
         self._set_aside = False
 
-    async def restore(self, known_themes: Container[str]) -> Places:
+    async def restore(self) -> Places:
         """The saved places; fills the scene where it was saved, and chooses the saved theme."""
         loaded = await trio.to_thread.run_sync(self._files.load_places)
-        if loaded.theme is not None and loaded.theme in known_themes:
-            self.theme = loaded.theme
+        if loaded.theme is not None:
+            self._themes.chosen = loaded.theme
         if self._keeps_tokens:
             scene = await trio.to_thread.run_sync(self._files.load_scene)
             if scene is not None:
@@ -70,9 +71,8 @@ class Keeper:
             if revision != self._secured and await self._save_places(places):
                 self._secured = revision
 
-    async def use_theme(self, name: str, places: Places) -> None:
-        """Remember the current theme."""
-        self.theme = name
+    async def save_choice(self, places: Places) -> None:
+        """Remember the chosen theme."""
         async with self._saving:
             await self._save_places(places)
 
@@ -109,7 +109,7 @@ class Keeper:
 
         Raises OSError where a theme cannot be read.
         """
-        content = PlacesFile(districts=places.districts, theme=self.theme)
+        content = PlacesFile(districts=places.districts, theme=self._themes.chosen)
         files = [ExportedFile("places.json", BytesIO(snapshot.encode_places(content)))]
         if self._keeps_tokens:
             memory, thoughts = self._scene.memory.copy(), self._scene.thoughts.all()
@@ -155,7 +155,7 @@ class Keeper:
         return self._runtime.config.bridge.record == "full"
 
     async def _save_places(self, places: Places) -> bool:
-        content = PlacesFile(districts=places.districts, theme=self.theme)
+        content = PlacesFile(districts=places.districts, theme=self._themes.chosen)
         saved = await self._write("places", lambda: self._files.save_places(content))
         self._unsaved = None if saved else places
         return saved
