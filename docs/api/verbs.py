@@ -176,6 +176,7 @@ VERBS: dict[str, tuple[Schema, ...]] = {
     "theme set": (told(current=TEXT),),
     "theme validate": (CHECKED,),
     "map build": (told(model=TEXT, file=TEXT, tokens=WHOLE, built=FLAG),),
+    "map adopt": (told(model=TEXT, tokens=WHOLE, layout=WHOLE, changed=FLAG),),
     "structure": (
         told(
             status=one_of("healthy", "warning", "critical", "unknown"),

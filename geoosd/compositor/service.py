@@ -28,10 +28,11 @@ from geoosd.compositor.adapters.frames import Frames
 from geoosd.compositor.adapters.ingest import Ingest
 from geoosd.compositor.adapters.keeper import Keeper
 from geoosd.compositor.adapters.lettering import lettered
-from geoosd.compositor.adapters.looking import RenderQuery
+from geoosd.compositor.adapters.looking import LayoutQuery, RenderQuery
 from geoosd.compositor.adapters.painter import Painter, Sketch
 from geoosd.compositor.adapters.themes import Themes
 from geoosd.compositor.core import views
+from geoosd.compositor.core.layouts import Layout, Parts
 from geoosd.compositor.core.look import Drawing, Look
 from geoosd.compositor.core.moment import moment
 from geoosd.compositor.core.pacing import Pacer
@@ -44,7 +45,7 @@ from geoosd.runtime import sockets
 from geoosd.runtime.health import Finding
 from geoosd.runtime.metrics import RateMeter
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
-from geoosd.runtime.varlink import IncomingCall, unavailable
+from geoosd.runtime.varlink import IncomingCall, invalid_argument, unavailable
 from geoosd.runtime.watchdog import ask_unix
 from geoosd.wire import framing, messages, pictures
 from geoosd.wire import varlink as wire
@@ -111,6 +112,7 @@ class Compositor:
             ["type"],
             registry=runtime.registry,
         )
+        self._layout_parts = Parts()
         self._keeper: Keeper | None = None
         self._canary: float | None = None
         self._register()
@@ -123,6 +125,7 @@ class Compositor:
         server.add(f"{_INTERFACE}.GetTheme", self._get_theme)
         server.add(f"{_INTERFACE}.SetTheme", self._set_theme, "admin")
         server.add(f"{_INTERFACE}.SaveTheme", self._save_theme, "use")
+        server.add(f"{_INTERFACE}.AdoptLayout", self._adopt_layout, "admin")
         server.add(f"{_INTERFACE}.Save", self._save, "admin")
         health.add_probe("ingest", self._probe_ingest)
         health.add_probe("drawing", self._painter.backends.health)
@@ -351,6 +354,26 @@ class Compositor:
         if theme is self._themes.current:
             self._tell_theme()
         return {"created": created}
+
+    async def _adopt_layout(self, call: IncomingCall) -> Mapping[str, Any]:
+        query = call.convert(LayoutQuery)
+        if self._keeper is None:
+            raise unavailable("cannot adopt a layout yet: the state is being restored; try again")
+        try:
+            layout = None
+            if query.tokens:
+                whole = query.whole(self._layout_parts)
+                if whole is None:
+                    return {"layout": None, "changed": False}
+                layout = await trio.to_thread.run_sync(Layout, whole)
+            changed = await self._keeper.adopt(self._places, query.model, layout)
+        except ValueError as error:
+            raise invalid_argument(f"cannot adopt the layout of {query.model}: {error}") from None
+        except OSError as error:
+            raise unavailable(
+                f"cannot keep the layout of {query.model}: {error.strerror}"
+            ) from None
+        return {"layout": 0 if layout is None else layout.version, "changed": changed}
 
     async def _save(self, _call: IncomingCall) -> Mapping[str, Any]:
         if self._keeper is not None and not await self._keeper.save():

@@ -4,12 +4,14 @@ import contextlib
 import os
 import shutil
 import signal
+import struct
 import subprocess
 
 import pytest
 
 from geoosctl import archive
 
+from .scripted import DATA
 from .stack import BIN, Stack, payloads, until
 
 
@@ -70,7 +72,12 @@ def settled(stack):
     return seen(stack)
 
 
-def test_the_drill(full, tmp_path):
+def test_the_drill(full, scripted, tmp_path):
+    scripted.body = (DATA / "02_chat_logprobs_usage_timings_progress.body").read_bytes()
+    layout = tmp_path / "layout.i32"
+    layout.write_bytes(struct.pack("<1000i", *reversed(range(1000))))
+    (model,) = [each["id"] for each in full.json("models")["models"]]
+    assert full.ctl("map", "adopt", model, str(layout)).returncode == 0
     prompt(full)
     prompt(full, "again")
     session = full.json("sessions")["sessions"][0]["id"]
@@ -79,7 +86,7 @@ def test_the_drill(full, tmp_path):
     before = settled(full)
     assert len(before["sessions"]) == 2
     assert before["places"]
-    assert before["districts"]
+    assert [each["layout"] > 0 for each in before["districts"]] == [True]
     done = full.ctl("backup", str(tmp_path / "b.tar.zst"))
     assert done.returncode == 0, done.stderr
 

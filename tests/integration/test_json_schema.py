@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import struct
 import subprocess
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def used(tmp_path_factory):
         (directory / "prompts.jsonl").write_text('{"prompt": "a"}\n')
         (directory / "key").write_text("0123456789abcdef" * 4)
         (directory / "key").chmod(0o600)
+        (directory / "layout.i32").write_bytes(struct.pack("<4i", 1, 3, 0, 2))
         try:
             stack.start()
             stack.wait_for_model()
@@ -90,6 +92,7 @@ VERBS = {
     "theme show": ["theme", "show"],
     "theme set": ["theme", "set", "paper"],
     "theme validate": ["theme", "validate", "{dir}/prompts.jsonl"],
+    "map adopt": ["map", "adopt", "scripted", "{dir}/layout.i32"],
     "structure": ["structure", "{root}/docs/man"],
     "config check": ["config", "check"],
     "config show": ["config", "show"],

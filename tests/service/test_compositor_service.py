@@ -634,6 +634,88 @@ async def test_themes_are_bounded(world, monkeypatch):
         await world.call("io.geoos.Compositor.SaveTheme", {"theme": theme | {"name": "more"}})
 
 
+async def adopt(world, places, model="m", part=2):
+    """As geoosctl map adopt does; the last answer."""
+    for first in range(0, max(len(places), 1), part):
+        data = struct.pack(f"<{len(places[first : first + part])}i", *places[first : first + part])
+        asked = {"model": model, "tokens": len(places), "first": first}
+        answer = await world.call(
+            "io.geoos.Compositor.AdoptLayout", asked | {"places": base64.b64encode(data).decode()}
+        )
+    return answer
+
+
+async def test_a_layout_is_adopted_and_survives_a_restart(world):
+    await world.start()
+    producer = await world.connect("ingest.sock")
+    consumer, _ = await world.consumer()
+    await producer.say(token(token_id=0))
+    assert (await consumer.hear()).payload.district == 1
+    answer = await adopt(world, [2, 0, 1])
+    assert answer["changed"]
+    assert await adopt(world, [2, 0, 1]) == {"layout": answer["layout"], "changed": False}
+    await producer.say(token(token_id=0))
+    lies = (await consumer.hear()).payload
+    assert (lies.district, lies.cell) == (2, 2)
+    await world.stop()
+    await world.start()
+    exported = {file.name: file.content.read() for file in await world.runtime.export()}
+    assert exported[f"layout-{answer['layout']}.i32"] == struct.pack("<3i", 2, 0, 1)
+    producer = await world.connect("ingest.sock")
+    consumer, _ = await world.consumer()
+    await producer.say(token(token_id=0))
+    lies = (await consumer.hear()).payload
+    assert (lies.district, lies.cell) == (2, 2)
+    assert await adopt(world, []) == {"layout": 0, "changed": True}
+    await producer.say(token(token_id=0))
+    assert (await consumer.hear()).payload.district == 1
+    assert not list(world.runtime.state_dir.glob("layout-*"))
+
+
+async def test_a_layout_that_is_none_or_cannot_be_kept_changes_nothing(world):
+    await world.start()
+    for places, reason in (([0, 0], "each once"), ([0, 1, 7], "each once")):
+        with pytest.raises(VarlinkError, match=reason) as caught:
+            await adopt(world, places)
+        assert caught.value.error == INVALID_ARGUMENT
+    for wrong, reason in (
+        ({"model": ""}, "model"),
+        ({"tokens": (1 << 20) + 1}, "tokens"),
+        ({"places": "?"}, "places is no base64"),
+        ({"first": 1}, "begin at 0"),
+    ):
+        with pytest.raises(VarlinkError, match=reason) as caught:
+            await world.call(
+                "io.geoos.Compositor.AdoptLayout",
+                {"model": "m", "tokens": 1, "places": "AAAAAA=="} | wrong,
+            )
+        assert caught.value.error == INVALID_ARGUMENT
+    (world.runtime.state_dir / ".places.json.new").mkdir()
+    with pytest.raises(VarlinkError, match="cannot keep the layout of m: Is a directory"):
+        await adopt(world, [1, 0])
+    producer = await world.connect("ingest.sock")
+    consumer, _ = await world.consumer()
+    await producer.say(token(token_id=0))
+    assert (await consumer.hear()).payload.cell == 0
+
+
+async def test_a_layout_whose_file_is_lost_is_told(world):
+    await world.start()
+    await adopt(world, [1, 0])
+    await world.stop()
+    (lost,) = world.runtime.state_dir.glob("layout-*")
+    lost.unlink()
+    await world.start()
+    health = await world.call("io.geoos.Daemon.GetHealth")
+    (state,) = [check for check in health["checks"] if check["name"] == "state"]
+    assert state["status"] == "warning"
+    assert state["summary"].startswith(f"cannot find {lost}: tokens of m lie by their ids")
+    producer = await world.connect("ingest.sock")
+    consumer, _ = await world.consumer()
+    await producer.say(token(token_id=0))
+    assert (await consumer.hear()).payload.cell == 0
+
+
 async def test_the_state_is_saved_on_request(world):
     await world.start("bridge.record=full")
     await place_some(world)

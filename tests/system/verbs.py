@@ -32,6 +32,7 @@ TRIED = {
     "snapshot": (USE, ["/tmp/{who}.png"]),
     "viewers disconnect": (ADMIN, ["{viewer}"]),
     "theme set": (ADMIN, ["aurora"]),
+    "map adopt": (ADMIN, ["{who}", "--by-id"]),
     "backup": (ADMIN, ["/tmp/{who}.tar.zst"]),
     "restore": (ROOT, None),  # stops everything; test_system_backup.py
     "reload": (ADMIN, []),

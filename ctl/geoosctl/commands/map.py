@@ -1,7 +1,7 @@
-"""``map``: places that mean something, built from a model's own embeddings.
+"""``map``: places that mean something, built from a model's own embeddings, and taken into use.
 
 The order is :mod:`geoosd.gguf.layout`'s; it is built once for a vocabulary and kept in the user's
-cache, since it takes a minute.
+cache, since it takes a minute. The compositor takes it in parts: a call has an end.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
+import msgspec
+from msgspec import Struct
 
-from geoosctl import output
+from geoosctl import client, completion, output
 from geoosctl.cli import VerbGroup, settings
+from geoosctl.commands.state import read
 from geoosd.errors import GeoosError
 from geoosd.gguf.locate import local_models
 
@@ -26,11 +31,25 @@ if TYPE_CHECKING:
 EMBEDDINGS: Final = "token_embd.weight"
 _LARGEST: Final = 1 << 20
 """Cells of a district: what has more ids is placed by hashing."""
+_WIDTH: Final = 4
+_PART: Final = 1 << 17
+"""Places in one call: 683 KiB of base64."""
+
+
+class _Adopted(Struct):
+    layout: int | None
+    changed: bool
+
+
+class _Built(NamedTuple):
+    file: Path
+    data: bytes
+    fresh: bool
 
 
 @click.group("map", cls=VerbGroup)
 def map_() -> None:
-    """Build places that mean something."""
+    """Have tokens of like meaning lie together."""
 
 
 @map_.command(
@@ -49,6 +68,97 @@ def build(model: str | None, out: Path | None, fresh: bool) -> None:
     It takes about a minute for 262,144 tokens; a second time it comes from the cache.
     """
     source = _source(model)
+    with _explained(source):
+        built = _layout(source, fresh=fresh)
+        if out is not None:
+            out.write_bytes(built.data)
+    file, tokens = out or built.file, len(built.data) // _WIDTH
+    if settings().json:
+        output.print_json(
+            {"model": str(source), "file": str(file), "tokens": tokens, "built": built.fresh}
+        )
+    else:
+        whence = "built" if built.fresh else "from the cache"
+        output.echo(f"{file}: {tokens} tokens, {whence}")
+
+
+@map_.command(
+    "adopt",
+    examples=[
+        "geoosctl map adopt gemma-3-270m-it",
+        "geoosctl map adopt gemma-3-270m-it layout.i32",
+        "geoosctl map adopt gemma-3-270m-it --by-id",
+    ],
+)
+@click.argument("model", shell_complete=completion.models)
+@click.argument("layout", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--by-id", is_flag=True, help="Give the layout up: by token id again.")
+def adopt(model: str, layout: Path | None, by_id: bool) -> None:
+    """Place the tokens of MODEL by LAYOUT from now on, after a restart too.
+
+    MODEL is the name that geoosctl models shows; LAYOUT a file from geoosctl map build. Without
+    LAYOUT, that of the model of this name in geoosctl models --local, built if need be. What lies
+    on the map stays where it is: another layout makes another district.
+    """
+    if by_id and layout is not None:
+        raise click.UsageError("give LAYOUT or --by-id, not both")
+    data = b"" if by_id else _read_layout(model, layout)
+    adopted = _send(model, data)
+    if settings().json:
+        tokens = len(data) // _WIDTH
+        output.print_json({"model": model, "tokens": tokens, **msgspec.to_builtins(adopted)})
+        return
+    name = output.visible(model)
+    how = f"by layout {adopted.layout}" if data else "by their ids"
+    already = "from now on" if adopted.changed else "already"
+    output.echo(f"{name}: tokens lie {how} {already}")
+
+
+def _read_layout(model: str, layout: Path | None) -> bytes:
+    """What is to be sent. Raises :class:`GeoosError`."""
+    source = _source(model) if layout is None else layout
+    with _explained(source):
+        if layout is None:
+            return _layout(source).data
+        with layout.open("rb") as file:
+            data = file.read(_WIDTH * _LARGEST + 1)
+    if not data or len(data) % _WIDTH:
+        raise GeoosError(f"cannot use {layout}: it is no layout; make one: geoosctl map build")
+    return data
+
+
+@contextmanager
+def _explained(source: Path) -> Iterator[None]:
+    """An OSError inside names the file, *source* where it has none of its own."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename or source
+        raise GeoosError(f"cannot use {named}: {(error.strerror or '').lower()}") from None
+
+
+def _send(model: str, data: bytes) -> _Adopted:
+    """Have the compositor take *data*; none of it: by id."""
+    options = settings()
+    tokens = len(data) // _WIDTH
+    adopted = _Adopted(None, changed=False)
+    for first in range(0, max(tokens, 1), _PART):
+        part = data[first * _WIDTH : (first + _PART) * _WIDTH]
+        asked = {
+            "model": model,
+            "tokens": tokens,
+            "first": first,
+            "places": b64encode(part).decode(),
+        }
+        reply = client.call(
+            options.control, "io.geoos.Control.AdoptLayout", asked, timeout=options.wait(30.0)
+        )
+        adopted = read(reply, _Adopted)
+    return adopted
+
+
+def _layout(source: Path, *, fresh: bool = False) -> _Built:
+    """The layout of the model in *source*, from the cache if there. GeoosError or OSError."""
     try:
         from geoosd.gguf import tensor
 
@@ -58,24 +168,13 @@ def build(model: str | None, out: Path | None, fresh: bool) -> None:
                 f"cannot lay out {source}: {matrix.rows} tokens, a district has {_LARGEST} cells"
             )
         kept = _cache() / f"{_digest(matrix)}.i32"
-        built = fresh or not kept.is_file() or kept.stat().st_size != 4 * matrix.rows
-        data = _build(matrix) if built else kept.read_bytes()
-        if built:
-            _keep(kept, data)
-        if out is not None:
-            out.write_bytes(data)
+        if not fresh and kept.is_file() and kept.stat().st_size == _WIDTH * matrix.rows:
+            return _Built(kept, kept.read_bytes(), fresh=False)
+        data = _build(matrix)
     except ValueError as error:
         raise GeoosError(str(error)) from None
-    except OSError as error:
-        named = error.filename or source
-        raise GeoosError(f"cannot use {named}: {(error.strerror or '').lower()}") from None
-    file = out or kept
-    if settings().json:
-        members = {"model": str(source), "file": str(file), "tokens": matrix.rows, "built": built}
-        output.print_json(members)
-    else:
-        whence = "built" if built else "from the cache"
-        output.echo(f"{file}: {matrix.rows} tokens, {whence}")
+    _keep(kept, data)
+    return _Built(kept, data, fresh=True)
 
 
 def _source(model: str | None) -> Path:

@@ -6,7 +6,7 @@ interval and at the end. A full disk is a matter for health, not a reason to sto
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from io import BytesIO
 from typing import Final
@@ -17,6 +17,7 @@ from geoosd.compositor.adapters import snapshot
 from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
 from geoosd.compositor.adapters.themes import Themes
 from geoosd.compositor.core.field import Field
+from geoosd.compositor.core.layouts import Layout
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
 from geoosd.compositor.core.thoughts import Thought
@@ -42,7 +43,7 @@ class Keeper:
         self._secured = 0
         self._unsaved: Places | None = None
         self._trouble: dict[str, str] = {}
-        self._set_aside = False
+        self._complaint: str | None = None
 
     async def restore(self) -> Places:
         """The saved places; fills the scene where it was saved, and chooses the saved theme."""
@@ -57,10 +58,30 @@ class Keeper:
                 self._saved_through = self._scene.thoughts.count
         else:
             await self._write("scene", self._files.remove_scene)
+        layouts = await trio.to_thread.run_sync(self._load_layouts, loaded.layouts)
         for complaint in self._files.complaints:
             self._runtime.log.warning(complaint, **events.STATE_SET_ASIDE.fields)
-        self._set_aside = bool(self._files.complaints)
-        return Places(loaded.districts)
+        self._complaint = next(iter(self._files.complaints), None)
+        return Places(loaded.districts, layouts)
+
+    async def adopt(self, places: Places, model: str, layout: Layout | None) -> bool:
+        """Place the tokens of *model* by *layout*, or by id; whether that is new.
+
+        When this returns it is on disk. Raises OSError where the disk refuses, ValueError where
+        there are too many; then nothing has changed.
+        """
+        async with self._saving:
+            if layout is not None:
+                await trio.to_thread.run_sync(self._files.save_layout, layout)
+            before = places.layouts.get(model)
+            if not places.adopt(model, layout):
+                return False
+            revision = places.revision
+            if not await self._save_places(places):
+                places.adopt(model, before)
+                raise OSError(None, self._trouble["places"])
+            self._secured = revision
+            return True
 
     async def secure(self, places: Places) -> None:
         """Return when all districts of *places* are on disk, or the disk has refused them."""
@@ -109,8 +130,14 @@ class Keeper:
 
         Raises OSError where a theme cannot be read.
         """
-        content = PlacesFile(districts=places.districts, theme=self._themes.chosen)
+        content = PlacesFile.of(places, self._themes.chosen)
         files = [ExportedFile("places.json", BytesIO(snapshot.encode_places(content)))]
+        files += [
+            ExportedFile(self._files.layout_path(version).name, BytesIO(data))
+            for version, data in {
+                layout.version: layout.data for layout in places.layouts.values()
+            }.items()
+        ]
         if self._keeps_tokens:
             memory, thoughts = self._scene.memory.copy(), self._scene.thoughts.all()
             now = trio.current_time()
@@ -142,20 +169,27 @@ class Keeper:
                 "a restart would lose what is new in it",
                 make_room,
             )
-        if self._set_aside:
+        if self._complaint is not None:
             return (
                 "warning",
-                f"a state file in {directory} was unreadable and has been set aside",
+                self._complaint,
                 "geoosctl restore FILE, if you have a backup; else restart to clear this",
             )
         return "healthy", f"districts are safe in {directory}", None
+
+    def _load_layouts(self, versions: Mapping[str, int]) -> dict[str, Layout]:
+        """Those that can be read, by model. Blocks."""
+        loaded = {
+            model: self._files.load_layout(version, model) for model, version in versions.items()
+        }
+        return {model: layout for model, layout in loaded.items() if layout is not None}
 
     @property
     def _keeps_tokens(self) -> bool:
         return self._runtime.config.bridge.record == "full"
 
     async def _save_places(self, places: Places) -> bool:
-        content = PlacesFile(districts=places.districts, theme=self._themes.chosen)
+        content = PlacesFile.of(places, self._themes.chosen)
         saved = await self._write("places", lambda: self._files.save_places(content))
         self._unsaved = None if saved else places
         return saved

@@ -1,15 +1,19 @@
-"""What a caller of ``io.geoos.Compositor.Render`` wants to see, checked."""
+"""What a caller of ``Render`` and ``AdoptLayout`` (``io.geoos.Compositor``) wants, checked."""
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from geoosd.compositor.adapters.encode import Format
 from geoosd.compositor.core import views
+from geoosd.compositor.core.layouts import MAX_TOKENS, Parts
 from geoosd.compositor.core.look import MAX_ZOOM, Look
 from geoosd.errors import VarlinkError
+from geoosd.wire.messages import Count, Name
 from geoosd.wire.varlink import INVALID_ARGUMENT
 
 _DEFAULT_SIZE: Final = 1024
@@ -50,6 +54,23 @@ class RenderQuery(Struct, forbid_unknown_fields=True):
                 f"cannot draw {width} × {height} pixels: at most {_MOST_PIXELS} each; lower dpr"
             )
         return Look(view, width, height, self.zoom or 1.0, center, bool(self.labels))
+
+
+class LayoutQuery(Struct, forbid_unknown_fields=True):
+    """A part of a layout; none where ``tokens`` is 0."""
+
+    model: Annotated[Name, Meta(min_length=1)]
+    tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
+    first: Count = 0
+    places: str = ""
+
+    def whole(self, parts: Parts) -> bytes | None:
+        """The whole layout when this is its last part. Raises ValueError."""
+        try:
+            part = b64decode(self.places, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"places is no base64: {error}") from None
+        return parts.add(self.model, self.tokens, self.first, part)
 
 
 def _refused(reason: str) -> VarlinkError:

@@ -1,12 +1,14 @@
 """The compositor's state on disk, each file replaced whole: temporary file, fsync, rename, fsync.
 
-``places.json`` holds the districts and the current theme. It is saved before the first token of a
-new district is shown, so that not even kill -9 moves a token. ``scene.npz`` holds memory and
-thought stream. A cell of the memory *is* a token id, so that file exists only with
-``[bridge] record = "full"``; otherwise it is removed: then no text and no token ids lie on disk
-(docs/interfaces.md). A damaged or foreign file is set aside, never a reason not to start; so is a
-scene of a newer format. Places of a newer format are not damaged: they stay as they are, and the
-older program refuses to start beside them, because districts given anew would move every token.
+``places.json`` holds the districts, the current theme, and which layout is in force for which
+model. It is saved before the first token of a new district is shown, so that not even kill -9 moves
+a token. ``layout-VERSION.i32`` are those layouts, each there before ``places.json`` names it.
+``scene.npz`` holds memory and thought stream. A cell of the memory *is* a token id, so that file
+exists only with ``[bridge] record = "full"``; otherwise it is removed: then no text and no token
+ids lie on disk (docs/interfaces.md). A damaged or foreign file is set aside, never a reason not to
+start; so is a scene of a newer format. Places of a newer format are not damaged: they stay as they
+are, and the older program refuses to start beside them, because districts given anew would move
+every token.
 
 Everything here blocks; call it in a worker thread.
 """
@@ -25,13 +27,15 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from geoosd.compositor.core.layouts import Layout
 from geoosd.compositor.core.places import Places
 from geoosd.errors import StartError
 from geoosd.wire.messages import District, TokenVisualizationUpdate
 
 FORMAT: Final = "geoos-compositor"
-VERSION: Final = 1
-"""Of ``places.json``."""
+VERSION: Final = 2
+"""Of ``places.json``. Version 1 had no layouts; without any it is written still, so that an older
+geoos can read it."""
 SCENE_VERSION: Final = 2
 """Of ``scene.npz``. Version 1 had no timestamps; it is read still."""
 _PORTION: Final = 128
@@ -48,6 +52,15 @@ class PlacesFile(Struct):
     version: int = VERSION
     districts: list[District] = msgspec.field(default_factory=list)
     theme: str | None = None
+    layouts: dict[str, int] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, places: Places, theme: str) -> PlacesFile:
+        """What is to be kept of *places*."""
+        districts = places.districts
+        layouts = {model: layout.version for model, layout in places.layouts.items()}
+        version = 2 if layouts or any(each.layout for each in districts) else 1
+        return cls(FORMAT, version, districts, theme, layouts)
 
 
 class _Header(Struct):
@@ -116,8 +129,38 @@ class StateFiles:
         return PlacesFile()
 
     def save_places(self, places: PlacesFile) -> None:
-        """Replace ``places.json``. Raises OSError."""
+        """Replace ``places.json``; layouts that it does not name go. Raises OSError."""
         replace_file(self.places_path, encode_places(places))
+        named = {self.layout_path(version) for version in places.layouts.values()}
+        for path in self.places_path.parent.glob("layout-*.i32"):
+            if path not in named:
+                path.unlink()
+
+    def layout_path(self, version: int) -> Path:
+        """Where the layout of *version* is."""
+        return self.places_path.with_name(f"layout-{version}.i32")
+
+    def load_layout(self, version: int, model: str) -> Layout | None:
+        """The layout of *version*, for *model*; None when there is no such one."""
+        path = self.layout_path(version)
+        by_id = f"tokens of {model} lie by their ids"
+        data = self._read(path)
+        if data is None:
+            if not path.exists():
+                self.complaints.append(f"cannot find {path}: {by_id} until one is adopted again")
+            return None
+        try:
+            layout = Layout(data)
+            if layout.version != version:
+                raise ValueError("it is another layout than its name says")
+        except ValueError as error:
+            self._set_aside(path, f"{error}; {by_id}")
+            return None
+        return layout
+
+    def save_layout(self, layout: Layout) -> None:
+        """Have *layout* on disk. Raises OSError."""
+        replace_file(self.layout_path(layout.version), layout.data)
 
     def load_scene(self) -> SceneFile | None:
         """The saved scene, if there is one."""

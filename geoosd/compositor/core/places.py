@@ -3,17 +3,20 @@
 The rules are those of docs/interfaces.md, "Places". A district's index is given once, in order of
 appearance, and persisted by :mod:`..adapters.snapshot`; districts lie on an outer Hilbert curve of
 even order (:mod:`.hilbert`), so growth moves none. Index 0 is kept for producers that name no
-model. A token's cell is its id; text without an id is hashed into a district of its own, shown as
-``MODEL#text``. Ids of 2**20 and above are hashed likewise, over their decimal digits in ASCII.
+model. A token's cell is its id, or where the model's layout (:mod:`.layouts`) puts that id; another
+layout makes another district, and what lies in the old one stays there. Text without an id is
+hashed into a district of its own, shown as ``MODEL#text``. Ids of 2**20 and above are hashed
+likewise, over their decimal digits in ASCII.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
 
 from geoosd.compositor.core import hilbert
+from geoosd.compositor.core.layouts import Layout
 from geoosd.errors import MessageError
 from geoosd.wire.messages import District, Provenance, TokenVisualizationUpdate
 
@@ -21,6 +24,8 @@ ORDER: Final = 10
 SIDE: Final = 1 << ORDER
 CELLS: Final = 1 << 2 * ORDER
 MAX_DISTRICTS: Final = 4096
+MAX_LAYOUTS: Final = 32
+"""They are kept in memory, up to 4 MiB each."""
 
 IdSpace: TypeAlias = Literal["ids", "text", "given"]
 _GIVEN: Final = District(index=0, model=None, id_space="given")
@@ -53,17 +58,20 @@ def origin_of(district: int) -> tuple[int, int]:
 class Places:
     """All districts, and the one way a token gets its place.
 
-    ``revision`` grows with every new district: what is newer than the last one saved has to be
-    saved before its tokens are shown to anybody.
+    ``layouts`` are those in force, by model. ``revision`` grows with every new district and layout:
+    what is newer than the last one saved has to be saved before its tokens are shown to anybody.
     """
 
-    def __init__(self, districts: Iterable[District] = ()) -> None:
+    def __init__(
+        self, districts: Iterable[District] = (), layouts: Mapping[str, Layout] | None = None
+    ) -> None:
         """Restore *districts*. Raises ValueError when two claim one index or one model."""
+        self.layouts = dict(layouts or {})
         self._by_index: dict[int, District] = {}
-        self._by_key: dict[tuple[str | None, IdSpace], int] = {}
+        self._by_key: dict[tuple[str | None, IdSpace, int], int] = {}
         self._next = 1
         for district in districts:
-            key = (district.model, district.id_space)
+            key = (district.model, district.id_space, district.layout)
             if district.index in self._by_index or key in self._by_key:
                 raise ValueError(f"district {district.index} of {district.model!r} is there twice")
             if (district.index == 0) != (district.id_space == "given"):
@@ -83,6 +91,23 @@ class Places:
         """The district with this index."""
         return self._by_index[index]
 
+    def adopt(self, model: str, layout: Layout | None) -> bool:
+        """Place the tokens of *model* by *layout* from now on, or by id; whether that is new.
+
+        Raises ValueError when there are too many.
+        """
+        current = self.layouts.get(model)
+        if (current and current.version) == (layout and layout.version):
+            return False
+        if layout is None:
+            del self.layouts[model]
+        elif current is None and len(self.layouts) >= MAX_LAYOUTS:
+            raise ValueError(f"{MAX_LAYOUTS} models have a layout already; give one up")
+        else:
+            self.layouts[model] = layout
+        self.revision += 1
+        return True
+
     def place(self, token: TokenVisualizationUpdate) -> None:
         """Fill in ``district``, ``cell``, ``hilbert_position`` and the provenance of the place.
 
@@ -92,21 +117,26 @@ class Places:
         """
         sure: Provenance
         if token.model is None and token.hilbert_position is not None:
-            token.district = self._index_of(None, "given")
+            token.district = self._index_of(None, "given", 0)
             token.cell = cell_under(token.hilbert_position)
             sure = "measured"
         else:
             space: IdSpace = "text" if token.token_id is None else "ids"
-            token.district = self._index_of(token.model, "given" if token.model is None else space)
-            token.cell, sure = _cell_of(token)
+            layout = self.layouts.get(token.model or "") if space == "ids" else None
+            token.district = self._index_of(
+                token.model,
+                "given" if token.model is None else space,
+                0 if layout is None else layout.version,
+            )
+            token.cell, sure = _cell_of(token, layout)
             token.hilbert_position = position_of(token.cell)
         if token.provenance is None:
             token.provenance = {"hilbert_position": sure}
         else:
             token.provenance["hilbert_position"] = sure
 
-    def _index_of(self, model: str | None, space: IdSpace) -> int:
-        index = self._by_key.get((model, space))
+    def _index_of(self, model: str | None, space: IdSpace, layout: int) -> int:
+        index = self._by_key.get((model, space, layout))
         if index is not None:
             return index
         if len(self._by_index) >= MAX_DISTRICTS:
@@ -115,21 +145,23 @@ class Places:
                 f"cannot take payload.model: {MAX_DISTRICTS} models have a place already",
                 "payload.model",
             )
-        fresh = _GIVEN if space == "given" else District(self._next, model, space)
+        fresh = _GIVEN if space == "given" else District(self._next, model, space, layout)
         self._keep(fresh)
         self.revision += 1
         return fresh.index
 
     def _keep(self, district: District) -> None:
         self._by_index[district.index] = district
-        self._by_key[district.model, district.id_space] = district.index
+        self._by_key[district.model, district.id_space, district.layout] = district.index
         self._next = max(self._next, district.index + 1)
 
 
-def _cell_of(token: TokenVisualizationUpdate) -> tuple[int, Provenance]:
+def _cell_of(token: TokenVisualizationUpdate, layout: Layout | None) -> tuple[int, Provenance]:
     number = token.token_id
     if number is None:
         return hashed_cell(token.current_token), "assumed"
     if number >= CELLS:
         return hashed_cell(str(number)), "assumed"
+    if layout is not None and number < len(layout):
+        return layout.places[number], "derived"
     return number, "derived"

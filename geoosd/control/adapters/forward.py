@@ -23,6 +23,7 @@ _FORWARDED: Final[tuple[tuple[str, str, str, Access, float], ...]] = (
     ("Snapshot", "compositor", "io.geoos.Compositor.Render", "use", 30.0),
     ("ListThemes", "compositor", "io.geoos.Compositor.ListThemes", "read", 5.0),
     ("SetTheme", "compositor", "io.geoos.Compositor.SetTheme", "admin", 5.0),
+    ("AdoptLayout", "compositor", "io.geoos.Compositor.AdoptLayout", "admin", 30.0),
     ("ListSessions", "bridge", "io.geoos.Bridge.ListSessions", "read", 30.0),
     ("GetSession", "bridge", "io.geoos.Bridge.GetSession", "read", 30.0),
     ("DeleteSession", "bridge", "io.geoos.Bridge.DeleteSession", "admin", 30.0),

@@ -1,10 +1,12 @@
 """Districts and cells."""
 
+import struct
 from hashlib import blake2b
 
 import pytest
 
 from geoosd.compositor.core import places
+from geoosd.compositor.core.layouts import Layout
 from geoosd.compositor.core.places import Places
 from geoosd.errors import MessageError
 from geoosd.wire.messages import District, TokenVisualizationUpdate
@@ -109,3 +111,55 @@ def test_districts_lie_on_the_outer_curve():
         (0, 2048),
     ]
     assert places.origin_of(16) == (4 * 1024, 0)
+
+
+# -- layouts ---------------------------------------------------------------------------------------
+
+SWAPPED = Layout(struct.pack("<3i", 2, 0, 1))
+
+
+def test_a_layout_is_taken_when_a_district_is_made():
+    where = Places()
+    assert where.adopt("m", SWAPPED)
+    token = placed(where, model="m", token_id=0)
+    assert (token.district, token.cell) == (1, 2)
+    assert token.provenance == {"hilbert_position": "derived"}
+    assert where.district(1) == District(1, "m", "ids", SWAPPED.version)
+    assert placed(where, model="m", token_id=3).cell == 3, "beyond the layout: by id"
+    assert placed(where, model="m", token_id=1 << 20).provenance["hilbert_position"] == "assumed"
+    assert placed(where, model="other", token_id=0).cell == 0
+    assert where.district(placed(where, model="m").district).id_space == "text"
+    assert placed(where, token_id=0).district == 0
+
+
+def test_a_later_layout_makes_another_district_and_the_old_one_stays():
+    where = Places()
+    assert placed(where, model="m", token_id=0).district == 1
+    revision = where.revision
+    assert where.adopt("m", SWAPPED)
+    assert where.revision > revision
+    assert not where.adopt("m", Layout(SWAPPED.data)), "the same again is nothing new"
+    assert placed(where, model="m", token_id=0).district == 2
+    assert where.adopt("m", None)
+    assert not where.adopt("m", None)
+    token = placed(where, model="m", token_id=0)
+    assert (token.district, token.cell) == (1, 0), "back where it lay"
+
+
+def test_places_with_layouts_come_back():
+    where = Places()
+    where.adopt("m", SWAPPED)
+    before = placed(where, model="m", token_id=1)
+    again = Places(where.districts, where.layouts)
+    after = placed(again, model="m", token_id=1)
+    assert (after.district, after.cell) == (before.district, before.cell)
+    assert len(again) == 1
+
+
+def test_layouts_are_bounded(monkeypatch):
+    monkeypatch.setattr(places, "MAX_LAYOUTS", 1)
+    where = Places()
+    where.adopt("m", SWAPPED)
+    with pytest.raises(ValueError, match="1 models have a layout already"):
+        where.adopt("n", SWAPPED)
+    assert where.adopt("m", Layout(struct.pack("<i", 0))), "another for the same one is no more"

@@ -1,6 +1,7 @@
 """State files and theme files on disk."""
 
 import json
+import struct
 
 import msgspec
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from geoosd.compositor.adapters import themes
 from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
+from geoosd.compositor.core.layouts import Layout
+from geoosd.compositor.core.places import Places
 from geoosd.errors import StartError
 from geoosd.wire.messages import District, TokenVisualizationUpdate
 
@@ -36,6 +39,34 @@ def test_what_is_saved_comes_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["places.json"]
 
 
+def test_layouts_are_on_disk_while_they_are_in_force(tmp_path):
+    files, layout = StateFiles(tmp_path), Layout(struct.pack("<2i", 1, 0))
+    where = Places()
+    where.adopt("m", layout)
+    files.save_layout(layout)
+    files.save_places(PlacesFile.of(where, "ember"))
+    loaded = files.load_places()
+    assert (loaded.version, loaded.layouts) == (2, {"m": layout.version})
+    assert files.load_layout(layout.version, "m").data == layout.data
+    where.adopt("m", None)
+    files.save_places(PlacesFile.of(where, "ember"))
+    assert [path.name for path in tmp_path.iterdir()] == ["places.json"]
+    assert files.load_places().version == 1, "an older geoos can read it"
+    assert files.complaints == []
+
+
+@pytest.mark.parametrize("data", [None, b"abc", struct.pack("<2i", 0, 1)])
+def test_a_layout_that_is_not_what_its_name_says(tmp_path, data):
+    files, layout = StateFiles(tmp_path), Layout(struct.pack("<2i", 1, 0))
+    path = files.layout_path(layout.version)
+    if data is not None:
+        path.write_bytes(data)
+    assert files.load_layout(layout.version, "m") is None
+    (complaint,) = files.complaints
+    assert "tokens of m lie by their ids" in complaint
+    assert not path.exists()
+
+
 BAD_PLACES = [
     b"",
     b"\xff",
@@ -58,9 +89,9 @@ def test_foreign_places_are_set_aside(tmp_path, data):
 
 
 NEWER_PLACES = [
-    b'{"format":"geoos-compositor","version":2}',
+    b'{"format":"geoos-compositor","version":3}',
     # What it holds besides may look like nothing that we know.
-    b'{"format":"geoos-compositor","version":3,"districts":{"m":7},"theme":["a"]}',
+    b'{"format":"geoos-compositor","version":4,"districts":{"m":7},"theme":["a"]}',
 ]
 
 

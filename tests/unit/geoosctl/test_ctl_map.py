@@ -1,5 +1,6 @@
 """``map build`` and ``models --local`` with small files of the specification's own making."""
 
+import base64
 import json
 import struct
 import sys
@@ -123,6 +124,61 @@ def test_where_nothing_can_be_written(geoosctl, tmp_path):
     result = geoosctl("map", "build", path, "--out", "/nonexistent/x.i32")
     assert result.exit_code == 70
     assert "cannot use /nonexistent/x.i32: no such file" in result.stderr
+
+
+# -- adopt -----------------------------------------------------------------------------------------
+
+ADOPT = "io.geoos.Control.AdoptLayout"
+
+
+def sent(control):
+    """The parts that came, and what they make together."""
+    asked = [call["parameters"] for call in control.calls]
+    return asked, b"".join(base64.b64decode(each["places"]) for each in asked)
+
+
+def test_a_layout_is_sent_in_parts(geoosctl, control, tmp_path, monkeypatch):
+    monkeypatch.setattr("geoosctl.commands.map._PART", 128)
+    control.answers[ADOPT] = {"layout": 77, "changed": True}
+    path = tmp_path / "layout.i32"
+    path.write_bytes(np.arange(300, dtype="<i4").tobytes())
+    result = geoosctl("map", "adopt", "m", str(path))
+    assert result.stdout == "m: tokens lie by layout 77 from now on\n"
+    asked, whole = sent(control)
+    assert [(each["first"], each["tokens"]) for each in asked] == [(0, 300), (128, 300), (256, 300)]
+    assert whole == path.read_bytes()
+
+
+def test_a_layout_is_built_for_a_model_of_this_name(geoosctl, control, home):
+    control.answers[ADOPT] = {"layout": 77, "changed": False}
+    model(home / ".lmstudio/models/maker/toy/toy-q8.gguf")
+    result = geoosctl("--json", "map", "adopt", "maker/toy/toy-q8")
+    assert documented("map%20adopt", result.stdout)
+    told = json.loads(result.stdout)
+    assert (told["tokens"], told["layout"], told["changed"]) == (TOKENS, 77, False)
+    _, whole = sent(control)
+    assert sorted(struct.unpack(f"<{TOKENS}i", whole)) == list(range(TOKENS))
+
+
+def test_a_layout_is_given_up(geoosctl, control):
+    control.answers[ADOPT] = {"layout": 0, "changed": True}
+    assert geoosctl("map", "adopt", "m", "--by-id").stdout == (
+        "m: tokens lie by their ids from now on\n"
+    )
+    asked, _ = sent(control)
+    assert asked == [{"model": "m", "tokens": 0, "first": 0, "places": ""}]
+
+
+def test_what_cannot_be_adopted(geoosctl, control, tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    result = geoosctl("map", "adopt", "m", str(path))
+    assert (result.exit_code, "it is no layout" in result.stderr) == (70, True)
+    result = geoosctl("map", "adopt", "m", str(tmp_path / "none"))
+    assert (result.exit_code, "no such file" in result.stderr) == (70, True)
+    assert geoosctl("map", "adopt", "m", str(path), "--by-id").exit_code == 64
+    assert geoosctl("map", "adopt", "m").exit_code == 64
+    assert control.calls == []
 
 
 # -- models --local --------------------------------------------------------------------------------
