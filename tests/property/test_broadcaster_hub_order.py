@@ -2,15 +2,18 @@
 
 import json
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoosd.broadcaster.core.handover import Carried
 from geoosd.broadcaster.core.hub import Hub, Limits, Scene
 from geoosd.broadcaster.core.subscription import Filter, Subscription
 from geoosd.broadcaster.core.viewer import Viewer
 from geoosd.wire import messages
 from geoosd.wire.messages import (
     After,
+    Canary,
     Hello,
     Message,
     NeuralStateUpdate,
@@ -23,6 +26,7 @@ from geoosd.wire.messages import (
 TOKEN = TokenVisualizationUpdate(current_token="t", sequence_position=0, model="m")
 STATE = NeuralStateUpdate()
 STARTED = SessionStarted("s", "m")
+CANARY = Canary("c", {})
 
 
 class Client:
@@ -75,6 +79,7 @@ class World:
         self.hub.restart(Hello("e1", 0), 0.0)
         self.clients = []
         self.published = []
+        self.feed = []
         self.seq = 0
         self.flushing = None
 
@@ -83,9 +88,31 @@ class World:
 
     def publish(self, payload, skip):
         self.seq += 1 + skip
-        data = messages.encode(payload, 0.0, seq=self.seq)
-        self.hub.publish(Message(payload, 0.0, self.seq), data)
+        self._publish(payload, self.seq)
         self.published.append((self.seq, type(payload)))
+
+    def _publish(self, payload, seq):
+        said = Message(payload, 0.0, seq), messages.encode(payload, 0.0, seq=seq)
+        self.feed.append(said)
+        self.hub.publish(*said)
+
+    def unnumbered(self):
+        self._publish(CANARY, None)
+
+    def hand_over(self):
+        """Another hub goes on with everybody, at whatever moment this is."""
+        old, self.hub = self.hub, Hub(self.hub.limits)
+        self.hub.restart(Hello("e1", 0), 0.0)
+        for said in self.feed:
+            self.hub.publish(*said)
+        self.flushing = None
+        for client in self.clients:
+            packed = msgspec.msgpack.encode(Carried.of(client.viewer, old.epoch))
+            carried = msgspec.msgpack.decode(packed, type=Carried)
+            client.viewer = carried.viewer()
+            self.hub.admit(client.viewer)
+            assert self.hub.go_on(client.viewer, carried)
+            client.pump()
 
     def join(self, channels, tick, after, credit):
         client = Client(self, len(self.clients), channels, tick)
@@ -155,7 +182,11 @@ class World:
 
 
 channels = st.sampled_from(
-    [frozenset({"tokens", "state", "sessions"}), frozenset({"sessions"}), frozenset({"tokens"})]
+    [
+        frozenset({"tokens", "state", "sessions"}),
+        frozenset({"sessions"}),
+        frozenset({"tokens", "canary"}),
+    ]
 )
 index = st.integers(0, 7)
 action = st.one_of(
@@ -163,6 +194,7 @@ action = st.one_of(
         st.just("publish"), st.sampled_from([TOKEN, TOKEN, STATE, STARTED]), st.integers(0, 2)
     ),
     st.tuples(st.just("burst"), st.integers(1, 12)),
+    st.tuples(st.just("unnumbered")),
     st.tuples(
         st.just("join"),
         channels,
@@ -176,6 +208,7 @@ action = st.one_of(
     st.tuples(st.just("tick"), index, st.sampled_from([0, 16])),
     st.tuples(st.just("leave"), index),
 )
+handover = st.tuples(st.just("hand_over"))
 
 
 def act(world, name, *values):
@@ -188,6 +221,8 @@ def act(world, name, *values):
         world.join(*values)
     elif name == "flush":
         world.step_flush(*values)
+    elif name in ("unnumbered", "hand_over"):
+        getattr(world, name)()
     elif (client := world.client(values[0])) is not None:
         _act_on(world, client, name, *values[1:])
 
@@ -225,9 +260,13 @@ def check(world, client):
         assert any(gap["from_seq"] <= seq <= gap["to_seq"] for gap in gaps), "unexplained"
         assert kind is not SessionStarted or client.viewer.closing, "a control message is missing"
     if not client.viewer.closing:
-        assert sum(gap["dropped"] for gap in gaps) == len(missing) == client.viewer.dropped
+        dropped = client.viewer.dropped
+        assert sum(gap["dropped"] for gap in gaps) == dropped
+        unnumbered = len(world.feed) - len(world.published) if takes("canary", None) else 0
+        assert 0 <= dropped - len(missing) <= unnumbered
         assert client.viewer.lag == 0
-        assert client.viewer.sent == len(numbers)
+        canaries = sum(message["message_type"] == "Canary" for message in got)
+        assert client.viewer.sent == len(numbers) + canaries
 
 
 @settings(max_examples=300)
@@ -235,6 +274,17 @@ def check(world, client):
 def test_every_viewer_gets_everything_in_order_or_is_told(actions, max_lag, ring_frames):
     world = World(Limits(max_lag=max_lag, ring_frames=ring_frames))
     for each in actions:
+        act(world, *each)
+    world.settle()
+    for client in world.clients:
+        check(world, client)
+
+
+@settings(max_examples=300)
+@given(st.lists(action | handover, max_size=60), st.integers(3, 12), st.integers(4, 40))
+def test_another_hub_can_go_on_at_any_moment(actions, max_lag, ring_frames):
+    world = World(Limits(max_lag=max_lag, ring_frames=ring_frames))
+    for each in [*actions, ("hand_over",)]:
         act(world, *each)
     world.settle()
     for client in world.clients:

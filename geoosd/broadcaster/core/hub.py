@@ -16,10 +16,12 @@ take them is closed with 4000.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from geoosd.broadcaster.core import frames
+from geoosd.broadcaster.core.handover import Carried
 from geoosd.broadcaster.core.lane import BATCH_BYTES, Lane
+from geoosd.broadcaster.core.models import Models
 from geoosd.broadcaster.core.pictures import Still
 from geoosd.broadcaster.core.ring import Batch, Entry, Ring
 from geoosd.broadcaster.core.subscription import Filter, Subscription
@@ -32,16 +34,10 @@ from geoosd.wire.messages import (
     Gap,
     Hello,
     Message,
-    Payload,
-    SessionStarted,
     Theme,
     ThemeChanged,
     Tick,
-    TokenVisualizationUpdate,
 )
-
-_MAX_MODELS: Final = 4096
-"""Sessions whose model is remembered, for messages that name only the session."""
 
 
 class Limits(NamedTuple):
@@ -94,7 +90,7 @@ class Hub:
         self.still = Still(0, b"")
         self.wants_pictures = False
         self.wants_changed: Callable[[], None] = _nobody_asks
-        self._models: dict[str, str] = {}
+        self._models = Models()
 
     # -- the feed ----------------------------------------------------------------------------------
 
@@ -117,7 +113,7 @@ class Hub:
         self.ring = self._new_ring(lost_through)
         self.groups.clear()
         self._look_who_wants()
-        self._models.clear()
+        self._models = Models()
         return [viewer for viewer in waiting if not viewer.closing]
 
     def publish(self, message: Message, data: bytes) -> bool:
@@ -136,7 +132,8 @@ class Hub:
             frame=frames.text_frame(data),
             control=not isinstance(payload, DROPPABLE),
             channel=CHANNEL_OF.get(type(payload)),
-            model=self._model_of(payload),
+            model=self._models.of(payload),
+            numbered=message.seq is not None,
         )
         self.ring.append(entry)
         for group in self.groups.values():
@@ -147,18 +144,6 @@ class Hub:
     def show(self, picture: bytes) -> None:
         """*picture* is the newest: in place of the one before it, for whoever has not had that."""
         self.still = Still(self.still.number + 1, frames.binary_frame(picture))
-
-    def _model_of(self, payload: Payload) -> str | None:
-        session: str | None = getattr(payload, "session", None)
-        if not isinstance(payload, SessionStarted | TokenVisualizationUpdate):
-            return self._models.get(session) if session is not None else None
-        if payload.model is None:
-            return self._models.get(session) if session is not None else None
-        if session is not None and session not in self._models:
-            if len(self._models) >= _MAX_MODELS:
-                del self._models[next(iter(self._models))]
-            self._models[session] = payload.model
-        return payload.model
 
     # -- viewers come and go -----------------------------------------------------------------------
 
@@ -200,6 +185,20 @@ class Hub:
         else:
             after = self.ring.lost_through
         self._enter(viewer, after)
+
+    def go_on(self, viewer: Viewer, carried: Carried) -> bool:
+        """Have *viewer*, which was another hub's, go on where it was.
+
+        False: it must be welcomed, since it never was, or since this hub is of another epoch or not
+        as far in the feed.
+        """
+        if carried.closing:
+            return True
+        after = carried.after
+        if after is None or carried.epoch != self.epoch or after > self.seq:
+            return False
+        self._enter(viewer, after)
+        return True
 
     def subscribe(self, viewer: Viewer, subscription: Subscription, now: float) -> None:
         """Change what *viewer* gets; it goes on after the last message it was given."""
@@ -332,7 +331,7 @@ class Hub:
         begun, end = batch.split(sent)
         viewer.cursor = batch.start + begun
         if begun:
-            viewer.after = batch.seqs[begun - 1]
+            viewer.after = batch.through[begun - 1]
             viewer.rest = memoryview(batch.data)[sent:end] if sent < end else None
 
     # -- inside ------------------------------------------------------------------------------------
@@ -356,7 +355,7 @@ class Hub:
         if kept is None:
             self.close(viewer, frames.STALLED, "too far behind for control messages")
             return
-        after = ring.seq_before(to)
+        after = ring.through_before(to)
         dropped = to - viewer.cursor - len(kept)
         if dropped:
             viewer.dropped += dropped
@@ -411,11 +410,7 @@ class Hub:
         lane = viewer.lane
         if lane is None:
             return
-        if viewer in lane.live:
-            viewer.cursor, viewer.after = lane.position, lane.after
-        elif viewer in lane.due:
-            assert lane.batch is not None
-            viewer.cursor, viewer.after = lane.batch.start, lane.batch.after
+        viewer.cursor, viewer.after = viewer.place
         lane.remove(viewer)
 
     def _detach(self, viewer: Viewer) -> None:

@@ -23,9 +23,9 @@ class Lane(Generic[V]):
     """``live`` viewers are in step, ``due`` ones await the current ``batch``.
 
     ``ahead`` are those who had a Snapshot that is newer than ``position``: they wait until the lane
-    has come by. ``after`` is the seq of the last message before ``position``. ``pictures``: they
-    get pictures too, of which number ``shown`` was the last. The dictionaries serve as ordered
-    sets.
+    has come by. ``after`` is the number up to which who stands at ``position`` has everything.
+    ``pictures``: they get pictures too, of which number ``shown`` was the last. The dictionaries
+    serve as ordered sets.
     """
 
     __slots__ = (
@@ -48,7 +48,7 @@ class Lane(Generic[V]):
         self.pictures = pictures
         self.shown = 0
         self.position = ring.end
-        self.after = ring.newest_seq
+        self.after = ring.through
         self.live: dict[V, None] = {}
         self.due: dict[V, None] = {}
         self.ahead: dict[V, None] = {}
@@ -81,7 +81,7 @@ class Lane(Generic[V]):
         self.batch = batch
         self.due, self.live = self.live, self.due
         self.position = batch.stop
-        self.after = batch.seqs[-1]
+        self.after = batch.through[-1]
         return batch
 
     def took_all(self, viewer: V) -> None:
@@ -92,7 +92,7 @@ class Lane(Generic[V]):
     def go_to_end(self) -> None:
         """Stand at the newest; nobody may be in step."""
         self.position = self.ring.end
-        self.after = self.ring.newest_seq
+        self.after = self.ring.through
 
     def take_strays(self) -> list[V]:
         """Those whom the driver must look after: they are behind, and nothing else wakes them."""

@@ -18,26 +18,34 @@ from geoosd.wire.messages import Channel
 
 
 class Entry(NamedTuple):
-    """One message. ``seq`` of an unnumbered one is that of the place it stands in."""
+    """One message. ``seq`` of one that is not ``numbered`` is that of the place it stands in: the
+    next message has it too.
+    """
 
     seq: int
     frame: bytes
     control: bool = False
     channel: Channel | None = None
     model: str | None = None
+    numbered: bool = True
+
+    @property
+    def through(self) -> int:
+        """The number up to which whoever has had this message has had everything."""
+        return self.seq if self.numbered else self.seq - 1
 
 
 class Batch(NamedTuple):
     """Several frames as one buffer.
 
-    ``start`` is the position of the first, ``ends[i]`` the offset behind frame *i*, ``seqs[i]`` its
-    number, ``after`` the number of the message before the first.
+    ``start`` is the position of the first, ``ends[i]`` the offset behind frame *i*, ``through[i]``
+    the number up to which who has that frame has everything, ``after`` the same before the first.
     """
 
     data: bytes
     start: int
     ends: list[int]
-    seqs: list[int]
+    through: list[int]
     after: int
 
     @property
@@ -62,6 +70,7 @@ class Ring:
     """
 
     __slots__ = (
+        "_before_first",
         "_bytes",
         "_controls",
         "_controls_lost",
@@ -84,6 +93,7 @@ class Ring:
     ) -> None:
         self.first = 0
         self.lost_through = lost_through
+        self._before_first = lost_through  # Entry.through of what has fallen out last
         self._max_frames = max_frames
         self._max_bytes = max_bytes
         self._max_controls = max_controls
@@ -107,9 +117,9 @@ class Ring:
         return self._bytes
 
     @property
-    def newest_seq(self) -> int:
-        """The seq of the newest entry; ``lost_through`` when empty."""
-        return self._entries[-1].seq if len(self) else self.lost_through
+    def through(self) -> int:
+        """The number up to which whoever stands at the end has had everything."""
+        return self.through_before(self.end)
 
     def entries(self) -> list[Entry]:
         """All entries, oldest first."""
@@ -117,8 +127,9 @@ class Ring:
 
     def append(self, entry: Entry) -> None:
         """Add the newest entry; its seq must not be below that of the newest so far."""
-        if entry.seq < self.newest_seq:
-            raise ValueError(f"seq {entry.seq} after {self.newest_seq}")
+        newest = self._entries[-1].seq if len(self) else self.lost_through
+        if entry.seq < newest:
+            raise ValueError(f"seq {entry.seq} after {newest}")
         if entry.control:
             self._controls.append((self.end, entry.frame))
             if len(self._controls) > self._max_controls:
@@ -131,7 +142,7 @@ class Ring:
     def _drop_oldest(self) -> None:
         entry = self._entries[self._head]
         self._bytes -= len(entry.frame)
-        self.lost_through = entry.seq
+        self.lost_through, self._before_first = entry.seq, entry.through
         self.first += 1
         self._head += 1
         if self._head * 2 > len(self._entries):
@@ -146,10 +157,12 @@ class Ring:
         index = bisect_right(self._entries, seq, lo=self._head, key=_SEQ)
         return self.first + index - self._head
 
-    def seq_before(self, position: int) -> int:
-        """The seq of the entry before *position* (``first`` ≤ position ≤ ``end``)."""
+    def through_before(self, position: int) -> int:
+        """The number up to which whoever stands at *position* has had everything (``first`` ≤
+        position ≤ ``end``).
+        """
         index = self._head + position - self.first - 1
-        return self._entries[index].seq if index >= self._head else self.lost_through
+        return self._entries[index].through if index >= self._head else self._before_first
 
     def batch(self, start: int, stop: int, max_bytes: int) -> Batch:
         """The frames at positions *start* ≤ p < *stop*, up to about *max_bytes*.
@@ -158,21 +171,21 @@ class Ring:
         the last.
         """
         index = self._head + start - self.first
-        after = self.seq_before(start)
+        after = self.through_before(start)
         frames: list[bytes] = []
         ends: list[int] = []
-        seqs: list[int] = []
+        through: list[int] = []
         size = 0
         for i in range(index, index + stop - start):
             entry = self._entries[i]
             frames.append(entry.frame)
             size += len(entry.frame)
             ends.append(size)
-            seqs.append(entry.seq)
+            through.append(entry.through)
             if size >= max_bytes:
                 break
         data = frames[0] if len(frames) == 1 else b"".join(frames)
-        return Batch(data, start, ends, seqs, after)
+        return Batch(data, start, ends, through, after)
 
     def controls(self, start: int, stop: int) -> list[bytes] | None:
         """The control frames at positions *start* ≤ p < *stop*; None when one is lost."""

@@ -1,4 +1,4 @@
-"""One viewer: all that is known of it, in one place that can be exported.
+"""One viewer: all that is known of it, in one place that can be exported (:mod:`.handover`).
 
 A viewer costs a cursor into a shared ring, at most the rest of one split frame, and its own control
 bytes. Wire order is always: the rest of a split frame, control bytes, ring.
@@ -26,10 +26,10 @@ class Viewer:
     """State of one viewer; :class:`geoosd.broadcaster.core.hub.Hub` alone changes it.
 
     ``lane`` None: not let in yet, or closing. ``cursor`` counts only while the viewer is behind: in
-    step with its lane it stands where the lane does (:attr:`position`). ``after`` is the seq of the
-    last message it was given. ``owed`` is the position up to which it was promised everything when
-    it resumed: that backlog is no lag. ``seen`` is the number of its last picture, ``rate`` the
-    messages a second between the last two marks. ``reserved``: kept for canaries.
+    step with its lane it stands where the lane does (:attr:`place`); so does ``after``, the number
+    up to which it was given everything. ``owed`` is the position up to which it was promised
+    everything when it resumed: that backlog is no lag. ``seen`` is the number of its last picture,
+    ``rate`` the messages a second between the last two marks. ``reserved``: kept for canaries.
     """
 
     __slots__ = (
@@ -84,16 +84,19 @@ class Viewer:
         self.rate = 0.0
 
     @property
+    def place(self) -> tuple[int, int]:
+        """The position in its ring, and the number up to which it was given everything."""
+        lane = self.lane
+        if lane is not None and self in lane.live:
+            return lane.position, lane.after
+        if lane is not None and self in lane.due and lane.batch is not None:
+            return lane.batch.start, lane.batch.after
+        return self.cursor, self.after
+
+    @property
     def position(self) -> int:
         """Where it stands in its ring; 0 while it is in none."""
-        lane = self.lane
-        if lane is None:
-            return 0
-        if self in lane.live:
-            return lane.position
-        if self in lane.due and lane.batch is not None:
-            return lane.batch.start
-        return self.cursor
+        return self.place[0] if self.lane is not None else 0
 
     @property
     def lag(self) -> int:

@@ -49,7 +49,7 @@ def filled(ring, *seqs, control=()):
 def test_a_ring_forgets_the_oldest_by_count_and_by_bytes():
     ring = filled(Ring(max_frames=3), 1, 2, 5, 9)
     assert [entry.seq for entry in ring.entries()] == [2, 5, 9]
-    assert (ring.first, ring.end, ring.lost_through, ring.newest_seq) == (1, 4, 1, 9)
+    assert (ring.first, ring.end, ring.lost_through, ring.through) == (1, 4, 1, 9)
     small = filled(Ring(max_bytes=6), 1, 2, 3)
     assert (len(small), small.size) == (2, 6)
     alone = filled(Ring(max_bytes=1), 1)
@@ -59,7 +59,7 @@ def test_a_ring_forgets_the_oldest_by_count_and_by_bytes():
 def test_a_ring_finds_places_by_number():
     ring = filled(Ring(max_frames=3), 1, 2, 5, 9)
     assert [ring.position_after(seq) for seq in (0, 1, 2, 4, 5, 9, 99)] == [None, 1, 2, 2, 3, 4, 4]
-    assert [ring.seq_before(position) for position in (1, 2, 4)] == [1, 2, 9]
+    assert [ring.through_before(position) for position in (1, 2, 4)] == [1, 2, 9]
     with pytest.raises(ValueError, match="seq 3 after 9"):
         filled(ring, 3)
 
@@ -67,7 +67,7 @@ def test_a_ring_finds_places_by_number():
 def test_a_batch_ends_at_a_frame():
     ring = filled(Ring(), 1, 2, 5)
     batch = ring.batch(0, 3, 4)
-    assert (batch.data, batch.ends, batch.seqs, batch.stop) == (b"001002", [3, 6], [1, 2], 2)
+    assert (batch.data, batch.ends, batch.through, batch.stop) == (b"001002", [3, 6], [1, 2], 2)
     assert ring.batch(2, 3, 1000).data == b"005"
     assert ring.batch(1, 2, 1000).after == 1
     assert [batch.split(sent) for sent in (0, 1, 3, 4, 6)] == [

@@ -2,7 +2,7 @@
 
 import json
 
-from geoosd.broadcaster.core import hub as hub_module
+from geoosd.broadcaster.core import models
 from geoosd.broadcaster.core.hub import Hub, Limits, Scene
 from geoosd.broadcaster.core.subscription import Filter, Subscription
 from geoosd.broadcaster.core.viewer import MAX_CONTROL_BYTES, Viewer
@@ -75,15 +75,16 @@ def test_models_are_known_by_session():
     say(hub, TOKEN, 7)
     lane = picky.lane
     batch = lane.take()
-    assert batch.seqs == [1, 3, 6, 7]
+    assert batch.through == [1, 3, 6, 7]
 
 
 def test_the_memory_of_models_is_bounded(monkeypatch):
-    monkeypatch.setattr(hub_module, "_MAX_MODELS", 2)
-    hub = made()
-    for seq in (1, 2, 3):
-        say(hub, SessionStarted(f"s{seq}", "m"), seq)
-    assert list(hub._models) == ["s2", "s3"]
+    monkeypatch.setattr(models, "_MAX_SESSIONS", 2)
+    known = models.Models()
+    for session in ("s1", "s2", "s3"):
+        assert known.of(SessionStarted(session, "m")) == "m"
+    progress = [known.of(SessionProgress(session, "prefill")) for session in ("s1", "s2", "s3")]
+    assert progress == [None, "m", "m"]
 
 
 def test_a_theme_is_in_the_next_hello():
