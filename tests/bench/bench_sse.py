@@ -61,7 +61,11 @@ def recording(name: str) -> Pieces:
 def our_events(pieces: Pieces) -> list[tuple[str, str]]:
     """Type and data of each event."""
     parser = SSEParser()
-    return [(each.type, each.text) for piece in pieces for each in parser.receive(piece)]
+    return [
+        (kind, data.decode("utf-8", "replace"))
+        for piece in pieces
+        for data, kind, _ in parser.receive(piece)
+    ]
 
 
 def our_parse(pieces: Pieces) -> int:
@@ -86,9 +90,9 @@ def our_reading(pieces: Pieces) -> Said:
     tokens: list[Piece] = []
     finished: dict[int, str] = {}
     for piece in pieces:
-        for event in receive(piece):
+        for data, kind, _ in receive(piece):
             events += 1
-            chunk = decode(event.data, event.type)
+            chunk = decode(data, kind)
             if chunk is None:
                 continue
             tokens += chunk.pieces

@@ -51,7 +51,7 @@ PATHS: Final = tuple(_DIALECTS)
 
 _DECODERS: Final[dict[Dialect, Decode]] = {
     "chat": chunks.decode,
-    "completions": chunks.decode,
+    "completions": chunks.decode_any,
     "responses": responses.decode,
     "messages": anthropic.decode,
     "completion": completion.decode,

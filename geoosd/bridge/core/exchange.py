@@ -264,8 +264,8 @@ class Exchange:
             self._give_up()
             return []
         payloads: list[Payload] = []
-        for event in events:
-            self._decoded(event.data, event.type, now, payloads)
+        for event, kind, _ in events:
+            self._decoded(event, kind, now, payloads)
         return payloads
 
     def _take_lines(self, data: bytes, now: float) -> list[Payload]:

@@ -32,8 +32,8 @@ class Candidate(Struct, gc=False):
     some tell instead. Neither need be in its range.
     """
 
-    token: str = ""
     id: int | None = None
+    token: str = ""
     logprob: float | None = None
     prob: float | None = None
 

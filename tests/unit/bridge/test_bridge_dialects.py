@@ -37,7 +37,7 @@ def texts(chunk: Chunk) -> list[tuple[str, str]]:
     ("dialect", "kind", "reading"),
     [
         ("chat", "text/event-stream; charset=utf-8", ("events", chunks.decode)),
-        ("completions", "Application/JSON", ("whole", chunks.decode)),
+        ("completions", "Application/JSON", ("whole", chunks.decode_any)),
         ("responses", "text/event-stream", ("events", responses.decode)),
         ("messages", "application/json", ("whole", anthropic.decode)),
         ("completion", "text/event-stream", ("events", completion.decode)),

@@ -60,7 +60,7 @@ def test_split_text_of_few_bytes_but_many_characters():
 
 def test_a_measured_token():
     stream = TokenStream("s", 1)
-    top = [Candidate("a", 3, prob=0.5), Candidate("b" * 100, 4, prob=0.25)]
+    top = [Candidate(3, "a", prob=0.5), Candidate(4, "b" * 100, prob=0.25)]
     (token,) = stream.tokens(Piece(1, "answer", "a", 3, 0.5, top), "m")
     assert (token.current_token, token.sequence_position, token.token_id) == ("a", 0, 3)
     assert (token.session, token.choice, token.role, token.model) == ("s", 1, "answer", "m")
@@ -117,22 +117,24 @@ def test_entropy_with_the_chosen_token_among_the_alternatives_or_not():
         piece = Piece(0, "answer", text, token_id, 0.25, list(top))
         return stream.tokens(piece, None)[0].entropy
 
-    among = entropy(3, "x", Candidate("y", 4, prob=0.5), Candidate("x", 3, prob=0.25))
+    among = entropy(3, "x", Candidate(4, "y", prob=0.5), Candidate(3, "x", prob=0.25))
     assert among == pytest.approx(1.5)
-    after = entropy(None, "x", Candidate("y", prob=0.5), Candidate("x", prob=0.25))
+    after = entropy(None, "x", Candidate(token="y", prob=0.5), Candidate(token="x", prob=0.25))
     assert after == pytest.approx(1.5)
-    before = entropy(None, "x", Candidate("x", prob=0.25), Candidate("y", prob=0.5))
+    before = entropy(None, "x", Candidate(token="x", prob=0.25), Candidate(token="y", prob=0.5))
     assert before == pytest.approx(1.5)
-    outside = entropy(3, "x", Candidate("y", 4, prob=0.5))
+    outside = entropy(3, "x", Candidate(4, "y", prob=0.5))
     assert outside == pytest.approx(1.5)
-    assert entropy(3, "x", Candidate("x", prob=0.5)) == pytest.approx(1.0)
-    unknown = entropy(3, "x", Candidate("x", 3), Candidate("y", 4, prob=0.5))
+    assert entropy(3, "x", Candidate(token="x", prob=0.5)) == pytest.approx(1.0)
+    unknown = entropy(3, "x", Candidate(3, "x"), Candidate(4, "y", prob=0.5))
     assert unknown == pytest.approx(1.5)
 
 
 def test_alternatives_without_a_probability_have_no_entropy():
     stream = TokenStream("s", 0)
-    (token,) = stream.tokens(Piece(0, "answer", "x", 3, None, [Candidate("x", prob=0.5)]), None)
+    (token,) = stream.tokens(
+        Piece(0, "answer", "x", 3, None, [Candidate(token="x", prob=0.5)]), None
+    )
     assert token.entropy is None
     assert token.provenance["entropy"] == "absent"
     assert not math.isnan(token.alternatives[0][1])
@@ -140,11 +142,11 @@ def test_alternatives_without_a_probability_have_no_entropy():
 
 def test_alternatives_that_have_no_probability_are_left_out():
     stream = TokenStream("s", 0)
-    top = [Candidate("x", prob=0.5), Candidate("y")]
+    top = [Candidate(token="x", prob=0.5), Candidate(token="y")]
     (token,) = stream.tokens(Piece(0, "answer", "x", None, 0.5, top), None)
     assert token.alternatives == [("x", 0.5)]
     assert token.entropy == pytest.approx(1.0)
-    (token,) = stream.tokens(Piece(0, "answer", "x", None, 0.5, [Candidate("y")]), None)
+    (token,) = stream.tokens(Piece(0, "answer", "x", None, 0.5, [Candidate(token="y")]), None)
     assert (token.alternatives, token.entropy) == (None, None)
     assert token.provenance["alternatives"] == "absent"
 
