@@ -11,19 +11,23 @@ from __future__ import annotations
 
 from itertools import islice
 from time import perf_counter
-from typing import Final, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from geoosd.compositor.core import glow
 from geoosd.compositor.core.brush import Energy, Stamps, paint
+from geoosd.compositor.core.glow import Levels
 from geoosd.compositor.core.overlay import lay
 from geoosd.compositor.core.palette import LEVELS
 from geoosd.compositor.core.plan import SCALE_ONE, FramePlan, Image, Timings
 from geoosd.compositor.core.raster import Raster, ground, ranked, raster, same_ground
-from geoosd.compositor.core.tiles import TILE, Mask
+from geoosd.compositor.core.tiles import TILE, Indices, Mask
 
+_BLOCK: Final = 64
+"""Tiles whose glow is made in one go."""
+_FREED: Final = 8 << 20
 KEPT_PIXELS: Final = 2 << 20
 """Canvases of two sizes are kept if they are no larger; of larger ones the last alone."""
 
@@ -45,6 +49,10 @@ class NumpyBackend:
         self.live_tiles = 0
         self.timings = Timings()
         self._canvases: list[_Canvas] = []
+        # Having freed a large block, glibc keeps freed ones up to twice as large for the process
+        # (mallopt(3), M_MMAP_THRESHOLD). Else each picture would ask the kernel for its memory
+        # anew, a page at a time, for a third of its time.
+        np.empty(_FREED, np.uint8)
 
     def draw(self, plan: FramePlan) -> Image:
         """An array of shape (height, width, 4), R G B A; the next picture may overwrite it."""
@@ -52,6 +60,7 @@ class NumpyBackend:
         canvas = self._canvas(plan)
         work = raster(plan)
         canvas.draw(plan, work)
+        self._keep(canvas)
         self.live_tiles = int(canvas.reached.sum())
         self.timings = Timings(cpu=perf_counter() - began)
         return canvas.pixels()
@@ -59,14 +68,15 @@ class NumpyBackend:
     def _canvas(self, plan: FramePlan) -> _Canvas:
         """The kept canvas that suits *plan*, else a new one in place of the last of its size."""
         canvas = next((canvas for canvas in self._canvases if canvas.suits(plan)), None)
-        if canvas is None:
-            # Before memory for another is taken.
-            self._canvases = [other for other in self._canvases if not other.same_size(plan)]
-            canvas = _Canvas(plan)
-        others = (other for other in self._canvases if other is not canvas)
-        small = (other for other in others if max(other.area, canvas.area) <= KEPT_PIXELS)
-        self._canvases = [canvas, *islice(small, 1)]
-        return canvas
+        # Given away until it is whole again; and before memory for another is taken.
+        self._canvases = [
+            other for other in self._canvases if other is not canvas and not other.same_size(plan)
+        ]
+        return canvas or _Canvas(plan)
+
+    def _keep(self, canvas: _Canvas) -> None:
+        others = (other for other in self._canvases if max(other.area, canvas.area) <= KEPT_PIXELS)
+        self._canvases = [canvas, *islice(others, 1)]
 
     def close(self) -> None:
         """Give the memory back."""
@@ -76,7 +86,8 @@ class NumpyBackend:
 class _Canvas:
     """The energy fields, the tints and the pixels of one view, padded to whole tiles.
 
-    ``reached`` are the tiles that something but the ground reached in the last picture.
+    ``reached`` are the tiles that something but the ground reached in the last picture. Between
+    pictures ``stars`` is dark and ``still`` is ``ground``: composing leaves them so.
     """
 
     def __init__(self, plan: FramePlan) -> None:
@@ -90,9 +101,11 @@ class _Canvas:
         self.near: Energy = np.zeros((rows // 4 + 2, columns // 4 + 2), np.uint32)
         self.far: Energy = np.zeros((rows // 16 + 4, columns // 16 + 4), np.uint32)
         self.ranks: Ranks = np.zeros((rows // 4, columns // 4), np.uint32)
+        self.band = _Band.room(columns)
         self.picture = np.full((rows, columns), self.lut[0], np.uint32)
         where, energy = lines.inside(rows, columns)
-        np.add.at(self.ground.reshape(-1), where, energy)
+        for field in (self.ground, self.still):
+            np.add.at(field.reshape(-1), where, energy)
         self.reached: Mask = tiles.mask
 
     def same_size(self, plan: FramePlan) -> bool:
@@ -114,25 +127,19 @@ class _Canvas:
         tiles.mask |= before
         if not tiles.mask.any():
             return
-        # Light at full scale needs no field of its own.
-        scaled = plan.star_scale != SCALE_ONE
-        for row, first, end in tiles.runs():
-            here = np.s_[row * TILE : (row + 1) * TILE, first * TILE : end * TILE]
-            self.still[here] = self.ground[here]
-            if scaled:
-                self.stars[here] = 0
         for field in (self.near, self.far, self.ranks):
             field[:] = 0
         paint(self.still, work.dust)
         where, energy = work.trails.inside(*self.still.shape)
         np.add.at(self.still.reshape(-1), where, energy)
-        paint(self.stars if scaled else self.still, work.stars)
+        # Light at full scale needs no field of its own.
+        paint(self.still if plan.star_scale == SCALE_ONE else self.stars, work.stars)
         paint(self.near, work.near)
         paint(self.far, work.far)
         if work.tint_reach is not None:
             _rank(self.ranks, work.stars, plan, work.tint_reach)
-        for run in tiles.runs():
-            self._compose(plan, *run, tinted=work.tint_reach is not None)
+        for rows, columns in tiles.blocks(_BLOCK):
+            self._compose(plan, rows, columns, tinted=work.tint_reach is not None)
         for overlay in plan.overlays:
             lay(self.pixels(), overlay)
 
@@ -142,23 +149,74 @@ class _Canvas:
         everything = self.picture.view(np.uint8).reshape(rows, columns, 4)
         return everything[: self.view.height, : self.view.width]
 
-    def _compose(self, plan: FramePlan, row: int, first: int, end: int, *, tinted: bool) -> None:
-        """Look every pixel of a run of tiles up."""
-        here = np.s_[row * TILE : (row + 1) * TILE, first * TILE : end * TILE]
+    def _compose(self, plan: FramePlan, rows: slice, columns: slice, *, tinted: bool) -> None:
+        """Look every pixel of a block of tiles up."""
+        near, far = self.near[_cells(rows, columns, 16, 2)], self.far[_cells(rows, columns, 4, 4)]
+        across = glow.across(near, far, plan.glow_scale)
+        level, entry, light, most = self.band.of(columns.stop - columns.start)
+        for row in range(rows.start, rows.stop):
+            here = _cells(slice(row, row + 1), columns, TILE)
+            self._take(plan, here, level)
+            if across is not None:
+                first = (row - rows.start) * 16
+                level += glow.taller(across[first : first + 18], light)
+            np.minimum(level, most, out=level)
+            if tinted:
+                tint = self.ranks[_cells(slice(row, row + 1), columns, 16)] & np.uint32(15)
+                cells = level.reshape(16, 4, -1, 4)
+                cells |= (tint << np.uint32(12))[:, None, :, None]
+            np.copyto(entry, level)
+            # Without tints nothing is left to wrap, and of take's modes that one is the quickest.
+            mode: Literal["clip", "wrap"] = "clip" if tinted else "wrap"
+            np.take(self.lut, entry, out=self.picture[here], mode=mode)
+
+    def _take(self, plan: FramePlan, here: tuple[slice, slice], level: Energy) -> None:
+        """Put the levels of some pixels into *level*; what remains is the ground."""
         energy = self.still[here]
         if plan.star_scale != SCALE_ONE:
             energy = energy + glow.scaled(self.stars[here], plan.star_scale)
-        level = energy >> np.uint32(glow.TO_LEVELS)
-        near = self.near[row * 16 : row * 16 + 18, first * 16 : end * 16 + 2]
-        far = self.far[row * 4 : row * 4 + 8, first * 4 : end * 4 + 4]
-        if (light := glow.levels(near, far, plan.glow_scale)) is not None:
-            level += light
-        np.minimum(level, np.uint32(LEVELS - 1), out=level)
-        if tinted:
-            there = np.s_[row * 16 : (row + 1) * 16, first * 16 : end * 16]
-            tint = (self.ranks[there] & np.uint32(15)) << np.uint32(12)
-            level |= np.repeat(np.repeat(tint, 4, axis=0), 4, axis=1)
-        np.take(self.lut, level, out=self.picture[here], mode="clip")
+            self.stars[here] = 0
+        np.right_shift(energy, np.uint32(glow.TO_LEVELS), out=level)
+        self.still[here] = self.ground[here]
+
+
+def _cells(rows: slice, columns: slice, size: int, margin: int = 0) -> tuple[slice, slice]:
+    """The part of a field that is a block of tiles, each *size* cells wide; *margin* in all."""
+    return (
+        slice(rows.start * size, rows.stop * size + margin),
+        slice(columns.start * size, columns.stop * size + margin),
+    )
+
+
+class _Band(NamedTuple):
+    """What a run of tiles is composed in, so that no picture has to ask for memory."""
+
+    level: Energy
+    entry: Indices
+    light: Levels
+    most: Energy
+
+    @classmethod
+    def room(cls, columns: int) -> _Band:
+        """For runs of up to *columns* pixels. ``most`` is the highest level: an array, since
+        taking a minimum with a number is five times as slow."""
+        size = TILE * columns
+        return cls(
+            np.zeros(size, np.uint32),
+            np.zeros(size, np.intp),
+            np.zeros(size, np.uint16),
+            np.full(size, LEVELS - 1, np.uint32),
+        )
+
+    def of(self, tiles: int) -> _Band:
+        """The parts of it for a run of so many tiles, of shape (64, 64 × tiles)."""
+        size = TILE * TILE * tiles
+        return _Band(
+            self.level[:size].reshape(TILE, -1),
+            self.entry[:size].reshape(TILE, -1),
+            self.light[:size].reshape(TILE, -1),
+            self.most[:size].reshape(TILE, -1),
+        )
 
 
 def _rank(ranks: Ranks, stars: Stamps, plan: FramePlan, reach: int) -> None:

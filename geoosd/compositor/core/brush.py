@@ -21,8 +21,9 @@ SHARE_BITS: Final = 12
 """Of the table's fractions: energies below 2**20, sixteen units, cannot overflow."""
 
 _PLACES: Final = 4
-_MOST: Final = 1 << 18
-"""Entries painted in one go."""
+_MOST: Final = 1 << 16
+"""Entries painted in one go: what they need stays in a cache of a megabyte; four times as many take
+four times as long each."""
 
 Energy: TypeAlias = npt.NDArray[np.uint32]
 Whole: TypeAlias = npt.NDArray[np.int32]

@@ -26,16 +26,18 @@ FAR_MOST: Final = 1 << 28
 Levels: TypeAlias = npt.NDArray[np.uint16]
 
 
-def levels(near: Energy, far: Energy, scale: int) -> Levels | None:
-    """Levels of the glow in a block of tiles; None where there is none.
+def across(near: Energy, far: Energy, scale: int) -> Levels | None:
+    """Levels of the glow in a block of tiles, of every pixel along the rows but of one row in four;
+    with a margin of one row. None where there is no glow.
 
     *near* and *far* are the cells of the block with their margins; *scale* is of 65536.
     """
     if not (near.any() or far.any()):
         return None
     # A margin of one cell remains of the four that the enlarged margin of one has become.
-    energy = near + enlarged(np.minimum(far, np.uint32(FAR_MOST)))[3:-3, 3:-3]
-    return enlarged((softened(scaled(energy, scale)) >> np.uint32(TO_LEVELS)).astype(np.uint16))
+    energy = near + taller(wider(np.minimum(far, np.uint32(FAR_MOST))))[3:-3, 3:-3]
+    soft = softened(scaled(energy, scale)) >> np.uint32(TO_LEVELS)
+    return wider(soft.astype(np.uint16))
 
 
 def scaled(field: Energy, scale: int) -> Energy:
@@ -54,26 +56,26 @@ def softened(field: Energy) -> Energy:
     return most - np.uint32(1) - np.uint32(LIMIT * LIMIT - 1) // (field + most)
 
 
-def enlarged(field: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A block without its margin of one cell, four times as large, linear between the cells.
+def wider(field: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """As :func:`taller`, along the rows."""
+    return np.ascontiguousarray(taller(np.ascontiguousarray(field.T)).T)
 
-    In eighths: a pixel's centre lies one or three eighths of a cell off the cell's own. Along the
-    rows first, then down the columns: there whole rows of the large block are added at once.
+
+def taller(field: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+    """Four rows for each but the first and the last, linear between the cells; into *out* if given.
+
+    In eighths: a pixel's centre lies one or three eighths of a cell off the cell's own.
     """
-    wider = _taller(np.ascontiguousarray(field.T)).T
-    return _taller(np.ascontiguousarray(wider))
-
-
-def _taller(field: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Four rows for each but the first and the last."""
     triple, cell = field * 3, field[1:-1]
     double = cell + cell
     five = triple[1:-1] + double
     seven = five + double
-    large = np.empty((len(cell), 4, field.shape[1]), field.dtype)
+    if out is None:
+        out = np.empty((4 * len(cell), field.shape[1]), field.dtype)
+    large = out.reshape(len(cell), 4, -1)
     np.add(five, triple[:-2], out=large[:, 0])
     np.add(seven, field[:-2], out=large[:, 1])
     np.add(seven, field[2:], out=large[:, 2])
     np.add(five, triple[2:], out=large[:, 3])
-    large >>= 3
-    return large.reshape(-1, field.shape[1])
+    out >>= 3
+    return out

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from geoosd.compositor.core import glow
 from geoosd.compositor.core.brush import ONE, Energy, Stamps, disc, stamps
-from geoosd.compositor.core.plan import FramePlan, Overlay, Splats, Stroke
+from geoosd.compositor.core.plan import Floats, FramePlan, Overlay, Splats, Stroke
 from geoosd.compositor.core.tiles import TILE, LiveTiles
 
 TRAIL: Final = 0.30
@@ -28,18 +28,25 @@ Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 class Dots(NamedTuple):
-    """Single pixels, each with the energy it takes."""
+    """Squares of 2 × 2 pixels by their left upper one, and the ``energy`` that each pixel takes:
+    of shape (4, n), left before right and the upper two first."""
 
     column: Whole
     row: Whole
     energy: Energy
 
     def inside(self, rows: int, columns: int) -> tuple[Indices, Energy]:
-        """Flat index and energy of those inside a field of that shape."""
-        inside = (self.column >= 0) & (self.column < columns) & (self.row >= 0) & (self.row < rows)
-        return self.row[inside].astype(np.int64) * columns + self.column[inside], self.energy[
-            inside
-        ]
+        """Flat index and energy of the pixels inside a field of that shape."""
+        corner = self.row.astype(np.int64) * columns + self.column
+        where = corner + np.array([[0], [1], [columns], [columns + 1]])
+        left, top = self.column, self.row
+        whole = (left >= 0) & (left < columns - 1) & (top >= 0) & (top < rows - 1)
+        if whole.all():
+            return where.ravel(), self.energy.ravel()
+        across = [(left >= -step) & (left < columns - step) for step in (0, 1)]
+        down = [(top >= -step) & (top < rows - step) for step in (0, 1)]
+        inside = np.stack([one & other for one in down for other in across])
+        return where[inside], self.energy[inside]
 
 
 class Ground(NamedTuple):
@@ -136,24 +143,29 @@ def _dots(strokes: Sequence[Stroke], strength: float, tiles: LiveTiles) -> Dots:
     walks = [_walk(stroke, columns, rows) for stroke in strokes]
     if not walks:
         nothing = np.zeros(0, np.int32)
-        return Dots(nothing, nothing, np.zeros(0, np.uint32))
+        return Dots(nothing, nothing, np.zeros((4, 0), np.uint32))
     x, y, level, along = (np.concatenate(parts) for parts in zip(*walks, strict=True))
     # One point in sixteen of each segment stands for those up to 16 pixels further on.
-    some = along % 16 == 0
+    some = np.flatnonzero(along & 15 == 0)
     tiles.touch(x[some], y[some], 17)
-    energy = level * strength * ONE
-    left, top = np.floor(x - 0.5), np.floor(y - 0.5)
-    part_x, part_y = x - 0.5 - left, y - 0.5 - top
-    first_column, first_row = left.astype(np.int32), top.astype(np.int32)
-    column: list[Whole] = []
-    row: list[Whole] = []
-    value: list[Energy] = []
-    for step_x, across in ((0, energy * (1 - part_x)), (1, energy * part_x)):
-        for step_y, share in ((0, 1 - part_y), (1, part_y)):
-            column.append(first_column + np.int32(step_x))
-            row.append(first_row + np.int32(step_y))
-            value.append((across * share + 0.5).astype(np.uint32))
-    return Dots(np.concatenate(column), np.concatenate(row), np.concatenate(value))
+    level *= strength * ONE
+    x -= 0.5
+    y -= 0.5
+    left, top = np.floor(x), np.floor(y)
+    column, row = left.astype(np.int32), top.astype(np.int32)
+    x -= left
+    y -= top
+    # Of the energy: what goes down, of that what goes right; and of what stays up.
+    lower = level * y
+    upper = np.subtract(level, lower, out=level)
+    energy = np.empty((4, len(x)), np.uint32)
+    for line, share in ((0, upper), (2, lower)):
+        right = share * x
+        share -= right
+        for part, out in ((share, energy[line]), (right, energy[line + 1])):
+            part += 0.5
+            out[:] = part
+    return Dots(column, row, energy)
 
 
 def _walk(stroke: Stroke, width: int, height: int) -> tuple[npt.NDArray[Any], ...]:
@@ -168,17 +180,17 @@ def _walk(stroke: Stroke, width: int, height: int) -> tuple[npt.NDArray[Any], ..
     )
     segments = np.flatnonzero(seen)
     length = np.hypot(np.diff(x)[segments], np.diff(y)[segments])
-    counts = np.maximum(np.ceil(length), 1).astype(np.intp)
+    counts = np.maximum(np.ceil(length), 1).astype(np.int32)
     # Each segment's points carry its length, so that short ones do not pile up.
-    which = np.repeat(segments, counts)
-    offset = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
-    along = offset / np.repeat(counts, counts)
-    density = np.repeat(np.minimum(length / counts, 1.0), counts)
-    ends_x, ends_y, ends_level = np.diff(x), np.diff(y), np.diff(stroke.level)
-    level = (stroke.level[which] + along * ends_level[which]) * density
-    return (
-        x[which] + along * ends_x[which],
-        y[which] + along * ends_y[which],
-        level,
-        offset,
-    )
+    density = np.minimum(length / counts, 1.0)
+    first = np.cumsum(counts, dtype=np.int32) - counts
+    along = np.arange(counts.sum(), dtype=np.int32) - np.repeat(first, counts)
+
+    def between(ends: Floats, weight: Floats | float = 1.0) -> Floats:
+        start = np.repeat(ends[segments] * weight, counts)
+        step = np.repeat(np.diff(ends)[segments] * weight / counts, counts)
+        step *= along
+        start += step
+        return start
+
+    return between(x), between(y), between(stroke.level, density), along

@@ -48,17 +48,34 @@ class LiveTiles:
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """Tile row, first tile column and the one behind the last, for each run of live tiles."""
-        for row in np.flatnonzero(self.mask.any(axis=1)).tolist():
-            edges = np.diff(self.mask[row].astype(np.int8), prepend=0, append=0)
-            begins, ends = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
-            for first, end in zip(begins.tolist(), ends.tolist(), strict=True):
-                yield row, first, end
+        rows, columns = self.mask.shape
+        padded = np.zeros((rows, columns + 2), np.int8)
+        padded[:, 1:-1] = self.mask
+        edges = np.diff(padded, axis=1)
+        row, first = np.nonzero(edges > 0)
+        _, end = np.nonzero(edges < 0)
+        yield from zip(row.tolist(), first.tolist(), end.tolist(), strict=True)
+
+    def blocks(self, most: int) -> Iterator[tuple[slice, slice]]:
+        """Rectangles that make up the live tiles, as rows and columns of tiles: runs below each
+        other, while they are at most *most* tiles together."""
+        growing: dict[tuple[int, int], tuple[int, int]] = {}
+        for row, first, end in self.runs():
+            top, bottom = growing.get((first, end), (row, row))
+            if bottom != row or (row + 1 - top) * (end - first) > most:
+                if bottom != top:
+                    yield slice(top, bottom), slice(first, end)
+                top = row
+            growing[first, end] = top, row + 1
+        for (first, end), (top, bottom) in growing.items():
+            yield slice(top, bottom), slice(first, end)
 
 
 def _range(at: npt.NDArray[Any], reach: int, count: int) -> tuple[Indices, Indices]:
     """The first tile within *reach* of each point, and the one behind the last."""
-    first, last = (at - reach) // TILE, (at + reach) // TILE
-    return (
-        np.clip(first, 0, count).astype(np.intp),
-        np.clip(last + 1, 0, count).astype(np.intp),
-    )
+    first, end = np.floor((at - reach) / TILE), np.floor((at + (reach + TILE)) / TILE)
+    return _clipped(first, count), _clipped(end, count)
+
+
+def _clipped(tile: npt.NDArray[np.float64], count: int) -> Indices:
+    return np.minimum(np.maximum(tile, 0), count).astype(np.intp)

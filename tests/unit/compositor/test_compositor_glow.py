@@ -5,7 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoosd.compositor.core import glow
-from geoosd.compositor.core.glow import LIMIT, enlarged, levels, scaled, softened
+from geoosd.compositor.core.glow import LIMIT, across, scaled, softened, taller, wider
+
+
+def enlarged(field):
+    return taller(wider(field))
 
 
 def test_enlarging_is_linear_between_the_cells():
@@ -23,6 +27,9 @@ def test_enlarging_a_part_and_the_whole_agree():
     whole = enlarged(field)
     part = enlarged(field[16:34, 16:34])
     assert (part == whole[64:, 64:128]).all()
+    out = np.zeros_like(part)
+    assert taller(wider(field[16:34, 16:34]), out) is out
+    assert (out == part).all()
 
 
 @given(st.integers(0, (1 << 32) - LIMIT - 1))
@@ -37,11 +44,11 @@ def test_scaling_is_exact(energy, scale):
 
 def test_glow_joins_both_fields_and_has_a_limit():
     near, far = np.zeros((18, 18), np.uint32), np.zeros((8, 8), np.uint32)
-    assert levels(near, far, 65536) is None
+    assert across(near, far, 65536) is None
     far[:] = 64 << 6
-    assert (levels(near, far, 65536) == 59).all()  # 64 · L / (64 + L), L = 58982 >> 6
+    assert (across(near, far, 65536) == 59).all()  # 64 · L / (64 + L), L = 58982 >> 6
     near[:] = 1 << 31
     far[:] = 0xFFFFFFFF
-    block = levels(near, far, 65536)
-    assert block.shape == (64, 64)
+    block = across(near, far, 65536)
+    assert block.shape == (18, 64)
     assert (block == (glow.LIMIT - 2) >> 6).all()

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geoosd.compositor.core import cartography, frame, palette, view
 from geoosd.compositor.core.places import Places, origin_of
@@ -46,6 +48,35 @@ def test_tiles_live_where_something_reaches():
     assert tiles.count() == 5
     tiles.touch(np.array([100.0]), np.array([65.0]), 300)
     assert tiles.count() == 12
+
+
+@given(
+    mask=st.integers(1, 7).flatmap(
+        lambda columns: st.lists(
+            st.lists(st.booleans(), min_size=columns, max_size=columns), min_size=1, max_size=9
+        )
+    ),
+    most=st.integers(1, 20),
+)
+def test_blocks_make_up_the_live_tiles_and_are_no_larger_than_asked_for(mask, most):
+    tiles = LiveTiles(1, 1)
+    tiles.mask = np.array(mask)
+    covered = np.zeros(tiles.mask.shape, int)
+    for rows, columns in tiles.blocks(most):
+        covered[rows, columns] += 1
+        high, wide = rows.stop - rows.start, columns.stop - columns.start
+        assert high == 1 or high * wide <= most
+    assert (covered == tiles.mask).all()
+
+
+def test_a_picture_that_is_all_alive_is_few_blocks():
+    tiles = LiveTiles(640, 640)
+    tiles.mask[:] = True
+    assert list(tiles.blocks(40)) == [
+        (slice(0, 4), slice(0, 10)),
+        (slice(4, 8), slice(0, 10)),
+        (slice(8, 10), slice(0, 10)),
+    ]
 
 
 def test_a_palette_runs_from_background_to_the_end_of_the_ramp():

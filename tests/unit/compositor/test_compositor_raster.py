@@ -58,8 +58,24 @@ def test_a_line_has_the_energy_of_its_length():
 def test_dots_outside_are_left_out():
     work = raster(replace(EMPTY, trails=[line((-50.0, 5.0), (50.0, 5.0))]))
     where, energy = work.trails.inside(192, 256)
-    assert len(where) == len(energy) < len(work.trails.row)
+    assert len(where) == len(energy) < work.trails.energy.size
     assert (where % 256 <= 50).all()
+
+
+@pytest.mark.parametrize(("x", "y"), [(-0.3, 50.2), (199.8, 50.2), (50.2, -0.3), (255.9, 191.9)])
+def test_a_square_of_dots_is_clipped_pixel_by_pixel(x, y):
+    """Its energy lands where a slow walk over its four pixels says, and nowhere else."""
+    dots = raster(replace(EMPTY, trails=[line((x, y), (x, y + 0.5))])).trails
+    field = np.zeros((192, 256), np.int64)
+    for column, row, energy in zip(dots.column, dots.row, dots.energy.T, strict=True):
+        for which, part in enumerate(energy):
+            at = row + which // 2, column + which % 2
+            if 0 <= at[0] < 192 and 0 <= at[1] < 256:
+                field[at] += part
+    found = np.zeros(192 * 256, np.int64)
+    np.add.at(found, *dots.inside(192, 256))
+    assert (found.reshape(192, 256) == field).all()
+    assert found.any()
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,19 @@ def test_scaled_light_leaves_nothing_behind():
         assert (backend.draw(plan) == render(plan)).all()
 
 
+def test_a_picture_that_failed_half_way_leaves_nothing_behind(monkeypatch):
+    scene, places, backend = Scene(8.0), Places(), NumpyBackend()
+    for token_id in range(0, 4000, 100):
+        say(scene, places, token_id, "m", 0.0)
+    plan = frame.plan(scene, places, NIGHT, (256, 256), 0.0)
+    backend.draw(plan)
+    with monkeypatch.context() as broken:
+        broken.setattr(render_numpy.glow, "across", None)
+        with pytest.raises(TypeError):
+            backend.draw(plan)
+    assert (backend.draw(plan) == render(plan)).all()
+
+
 def test_an_overlay_is_gone_with_the_next_plan():
     backend = NumpyBackend()
     plan = frame.plan(Scene(8.0), Places(), NIGHT, (200, 130), 0.0)
