@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 import trio.testing
+from msgspec import structs
 from scripted_upstream import RECORDINGS, ScriptedUpstream, answers, listening, streams
 from scripted_upstream import ask as ask_http
 from test_bridge_service import (
@@ -565,7 +566,15 @@ async def test_prompts_wait_for_their_upstream_s_rate(tmp_path, mock_clock):
         assert await pass_by(1.7) == 2
         assert await pass_by(0.3) == 3
         await quiet(lambda: len(answered) == 3)
-    assert answered == [None, None, None]
+        asking.start_soon(one, runtime)
+        while await requests(runtime) != 1:
+            pass
+        upstream = config.Upstream(server.id, server.url, rate=1000.0)
+        runtime.config = structs.replace(runtime.config, upstreams=[upstream])
+        await runtime.reload()
+        assert await pass_by(1.0) == 4, "a prompt that waits hears of another rate"
+        await quiet(lambda: len(answered) == 4)
+    assert answered == [None] * 4
 
 
 async def test_a_full_queue_turns_away_and_says_so(tmp_path, monkeypatch):

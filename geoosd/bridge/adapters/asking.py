@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
@@ -30,6 +30,9 @@ from geoosd.bridge.core.ratelimit import RateLimits
 from geoosd.bridge.core.router import Route
 from geoosd.errors import UpstreamError
 from geoosd.wire.messages import Payload
+
+RATE_SECONDS: Final = 1.0
+"""How long a prompt sleeps at most that waits for its upstream's rate: a reload may raise that."""
 
 Batches: TypeAlias = "trio.MemoryReceiveChannel[list[Payload]]"
 
@@ -183,7 +186,7 @@ class Asker:
         async with upstream.turns.turn(client, session.queued):
             while wait := self._rates.upstream(route.upstream, trio.current_time()):
                 await session.queued(0)
-                await trio.sleep(wait)
+                await trio.sleep(min(wait, RATE_SECONDS))
             session.exchange.sent()
             # Known only now: what an earlier prompt taught while this one waited counts.
             asks = directory.asks(route, asked.parameters)
