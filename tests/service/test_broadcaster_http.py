@@ -1,9 +1,13 @@
 """The HTTP side of the port: page, API, refusals."""
 
 import base64
+import gzip
 import json
+from contextlib import suppress
 
+import brotli
 import httpx
+import pytest
 import trio
 from test_broadcaster_viewers import exchange, standing
 
@@ -87,30 +91,128 @@ async def test_recorded_sessions(tmp_path):
         nursery.cancel_scope.cancel()
 
 
-async def test_the_page_is_compressed_once_for_who_takes_it(tmp_path):
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+async def test_the_page_is_compressed_once_for_who_takes_it(tmp_path, coding):
     async with standing(tmp_path) as stand, client(stand) as http:
         plain = await http.get("/style.css", headers={"accept-encoding": "identity"})
         assert "content-encoding" not in plain.headers
         assert plain.headers["vary"] == "accept-encoding"
-        for accepted in ("gzip", "br, GZIP;q=0.5", "*", "deflate, *;q=0.1"):
-            small = await http.get("/style.css", headers={"accept-encoding": accepted})
-            assert small.headers["content-encoding"] == "gzip"
-            assert small.content == plain.content
-            assert int(small.headers["content-length"]) < 0.5 * len(plain.content)
-            assert small.headers["etag"] != plain.headers["etag"]
-            known = {
-                "accept-encoding": accepted,
-                "if-none-match": f'"x", W/{small.headers["etag"]}',
-            }
-            again = await http.get("/style.css", headers=known)
-            assert (again.status_code, again.content) == (304, b"")
-            assert again.headers["etag"] == small.headers["etag"]
-        for refused in ("", "br", "gzip;q=0", "*;q=0.0", "gzip;q=0, *"):
-            answer = await http.get("/style.css", headers={"accept-encoding": refused})
-            assert "content-encoding" not in answer.headers
-        head = await http.head("/style.css", headers={"accept-encoding": "gzip"})
+        small = await http.get("/style.css", headers={"accept-encoding": coding})
+        assert small.headers["content-encoding"] == coding
+        assert int(small.headers["content-length"]) < 0.5 * len(plain.content)
+        assert small.headers["etag"] != plain.headers["etag"]
+        raw = await exchange(stand.port, asking(f"Accept-Encoding: {coding}"), b"")
+        body = raw.partition(b"\r\n\r\n")[2]
+        unpacked = gzip.decompress(body) if coding == "gzip" else brotli.decompress(body)
+        assert unpacked == plain.content
+        known = {"accept-encoding": coding, "if-none-match": f'"x", W/{small.headers["etag"]}'}
+        again = await http.get("/style.css", headers=known)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == small.headers["etag"]
+        head = await http.head("/style.css", headers={"accept-encoding": coding})
         assert head.headers["content-length"] == small.headers["content-length"]
         assert head.content == b""
+        for refused in ("", "zstd", f"{coding};q=0", "*;q=0.0"):
+            answer = await http.get("/style.css", headers={"accept-encoding": refused})
+            assert "content-encoding" not in answer.headers
+
+
+def asking(*headers, method="GET", path="/style.css"):
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+async def test_a_part_of_a_file(tmp_path):
+    async with standing(tmp_path) as stand, client(stand) as http:
+        http.headers["accept-encoding"] = "identity"
+        whole = await http.get("/style.css")
+        size, etag = len(whole.content), whole.headers["etag"]
+        assert whole.headers["accept-ranges"] == "bytes"
+        for wanted, start, stop in (
+            ("bytes=10-19", 10, 20),
+            ("bytes=-7", size - 7, size),
+            (f"bytes={size - 1}-", size - 1, size),
+        ):
+            part = await http.get("/style.css", headers={"range": wanted, "if-range": etag})
+            assert part.status_code == 206
+            assert part.content == whole.content[start:stop]
+            assert part.headers["content-range"] == f"bytes {start}-{stop - 1}/{size}"
+            assert part.headers["etag"] == etag
+        beyond = await http.get("/style.css", headers={"range": f"bytes={size}-"})
+        assert beyond.status_code == 416
+        assert beyond.headers["content-range"] == f"bytes */{size}"
+        # Another file than the one begun with, several ranges, HEAD: all of it.
+        for headers in (
+            {"range": "bytes=0-1", "if-range": '"another"'},
+            {"range": "bytes=0-1,4-5"},
+        ):
+            answer = await http.get("/style.css", headers=headers)
+            assert (answer.status_code, answer.content) == (200, whole.content)
+        head = await http.head("/style.css", headers={"range": "bytes=0-1"})
+        assert (head.status_code, head.headers["content-length"]) == (200, str(size))
+        known = {"range": "bytes=0-1", "if-none-match": etag}
+        assert (await http.get("/style.css", headers=known)).status_code == 304
+        # The parts of a coded file are parts of what is sent (RFC 9110 §14.2).
+        packed = await exchange(stand.port, asking("Accept-Encoding: gzip"), b"")
+        head, _, body = packed.partition(b"\r\n\r\n")
+        part = await exchange(stand.port, asking("Accept-Encoding: gzip", "Range: bytes=5-14"), b"")
+        assert part.startswith(b"HTTP/1.1 206")
+        assert part.partition(b"\r\n\r\n")[2] == body[5:15]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (asking(path="/nowhere"), 404),
+        (asking(method="DELETE", path="/"), 405),
+        (asking("Content-Length: 2000000", method="POST", path="/api/prompt"), 413),
+        (asking(f"X: {'a' * 40_000}"), 431),
+        (asking(path=f"/{'a' * 40_000}"), 431),
+        (asking("bad header"), 400),
+    ],
+)
+async def test_each_refusal_is_whole_and_safe(tmp_path, sent, status):
+    """Whatever is refused: a status, JSON that says why, and the headers of every answer."""
+    async with standing(tmp_path) as stand:
+        with trio.fail_after(10):
+            got = await exchange(stand.port, sent, b"")
+        head, _, body = got.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status), head
+        lines = head.decode().lower().split("\r\n")[1:]
+        headers = dict(line.split(": ", 1) for line in lines)
+        assert headers["content-type"] == "application/json"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert int(headers["content-length"]) == len(body)
+        assert json.loads(body)["error"]["message"].startswith("cannot ")
+        assert stand.service.port.connections <= 1
+
+
+async def test_a_body_that_grows_too_large_on_the_way(tmp_path):
+    """In chunks no length is declared: what has come counts."""
+    async with standing(tmp_path) as stand:
+        stream = await trio.open_tcp_stream("127.0.0.1", stand.port)
+        async with stream:
+            with trio.fail_after(10):
+                await stream.send_all(
+                    asking("Transfer-Encoding: chunked", method="POST", path="/api/prompt")
+                )
+                with suppress(trio.BrokenResourceError):
+                    for _ in range(20):
+                        await stream.send_all(b"10000\r\n" + b"a" * 0x10000 + b"\r\n")
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 413")
+        await stand.until(lambda: stand.service.port.connections == 0)
+
+
+async def test_head_is_get_without_a_body_on_every_route(tmp_path):
+    async with standing(tmp_path) as stand, client(stand) as http:
+        http.headers["accept-encoding"] = "identity"
+        for path in ("/", "/healthz", "/metrics", "/api/themes", "/nowhere"):
+            got, head = await http.get(path), await http.head(path)
+            assert (head.status_code, head.content) == (got.status_code, b"")
+            assert head.headers["content-type"] == got.headers["content-type"]
+        answer = await http.head("/stream.mjpg")  # which has no end
+        assert answer.status_code == 200
+        assert (await http.head("/api/prompt")).status_code == 405
 
 
 async def test_refusals(tmp_path):

@@ -107,16 +107,7 @@ class Api:
         ]
 
     async def _file(self, request: Request) -> Response:
-        file = self._page[request.path]
-        form, encoding = file.form(request.headers.get("accept-encoding", ""))
-        headers = (("etag", form.etag), ("cache-control", "no-cache"), *encoding)
-        known = {
-            tag.strip().removeprefix("W/")
-            for tag in request.headers.get("if-none-match", "").split(",")
-        }
-        if form.etag in known or "*" in known:
-            return Response(304, headers=headers)
-        return Response(200, form.body, file.media_type, headers)
+        return await self._page[request.path].respond(request)
 
     async def _healthz(self, _request: Request) -> Response:
         """200 while healthy or warning; of this daemon alone when control does not answer."""
