@@ -84,7 +84,8 @@ def _card(
     middle = scale.top + scale.height / 2
     colors = np.array([palette.rgb(color) for color in SURENESS], np.uint8)
     overlays.append(heat(np.arange(7)[None, :] / 6, scale, np.repeat(colors, 37, axis=0)))
-    what = "probability of the token" + _entropy(told)
+    room = (inner.right - scale.right) / unit - 24
+    what = next((each for each in _legends(told) if 7 * len(each) < room), "")
     labels += [
         Label(inner.left, middle, "0", 14 * unit, text),
         Label(scale.right + 7 * unit, middle, "1", 14 * unit, text),
@@ -93,10 +94,15 @@ def _card(
     return labels, overlays
 
 
-def _entropy(told: list[Thought]) -> str:
-    """The mean entropy of what the tokens were chosen from, where it is known."""
+def _legends(told: list[Thought]) -> list[str]:
+    """What colours say, the longest first: with the mean entropy of what the tokens were chosen
+    from, where it is known."""
     known = [each.token.entropy for each in told if each.token.entropy is not None]
-    return f" · {sum(known) / len(known):.1f} bits of choice each" if known else ""
+    plain = ["probability of the token", "probability"]
+    if not known:
+        return plain
+    bits = f"{sum(known) / len(known):.1f} bits"
+    return [f"{plain[0]} · {bits} of choice each", f"{plain[1]} · {bits} each", *plain]
 
 
 def _beside(look: Look) -> tuple[Box, Box]:

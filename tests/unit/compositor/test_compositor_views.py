@@ -110,7 +110,9 @@ def test_confidence_colours_places_and_text():
     assert colors[" unknown"] == (0x6B, 0x7A, 0x99)  # the theme's muted
     assert {"0", "1", "sure", "unsure"} <= set(texts(drawing))
     assert "unknown" not in texts(drawing)
-    assert "probability of the token · 2.5 bits of choice each" in texts(drawing)
+    assert "probability · 2.5 bits each" in texts(drawing)
+    full = "probability of the token · 2.5 bits of choice each"
+    assert full in texts(draw(world, "confidence", (1280, 720)))
 
 
 def test_confidence_that_nobody_told_is_absent():
@@ -123,7 +125,8 @@ def test_confidence_that_nobody_told_is_absent():
 def test_entropy_that_nobody_told_is_not_made_up():
     world = World()
     world.token(" a", activation=0.5)
-    assert "probability of the token" in texts(draw(world, "confidence"))
+    assert "probability of the token" in texts(draw(world, "confidence", (1280, 720)))
+    assert "probability" in texts(draw(world, "confidence", (480, 270)))
 
 
 def test_paper_keeps_its_own_ramp_for_confidence():
