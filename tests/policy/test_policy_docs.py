@@ -85,7 +85,7 @@ def test_every_file_that_is_named_exists(path):
     missing = []
     for number, line in lines(path):
         for code in _CODE.findall(line):
-            inside = code.split()[0].rstrip(":,/")
+            inside = code.split()[0].partition("::")[0].rstrip(":,/")
             ours = code.startswith(FOLDERS) and not any(mark in code for mark in "*<{NAME")
             if ours and not (ROOT / inside).exists():
                 missing.append(f"{name(path)}:{number}: {code}")

@@ -1,10 +1,12 @@
 """make: names what a machine lacks, with the remedy; pretends nothing that is not there yet."""
 
 import os
+import re
 import shutil
 import subprocess
 
 import pytest
+import shown_commands
 from repository import ROOT
 
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="no make: sudo apt install make")
@@ -76,6 +78,26 @@ def test_installing_is_one_scripts_work(target):
     answer = make("-n", target)
     assert answer.returncode == 0
     assert answer.stdout == f"units/install.sh {target}\n"
+
+
+@pytest.mark.parametrize("command", shown_commands.run_by(shown_commands.MAKE))
+def test_what_the_documents_have_make_do_it_would_do(command):
+    """CI itself runs `make check`, `coverage`, `test` and `test-system`: .ci/run."""
+    command = command.removeprefix("sudo ")
+    if command == ".ci/run":
+        assert os.access(ROOT / command, os.X_OK)
+        return
+    answer = subprocess.run(
+        ["bash", "-c", command.replace("make ", "make -n ")],
+        cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.returncode == 0, answer.stderr
+    for argument in re.findall(r'ARGS="(.*)"', command):
+        assert argument in answer.stdout
 
 
 def test_the_long_runs_are_the_tests_of_that_mark():

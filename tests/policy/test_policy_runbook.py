@@ -1,9 +1,10 @@
 """The runbook answers each alert and has each subject; the threat model's tests exist."""
 
+import ast
 import re
 
 import pytest
-from repository import ROOT
+from repository import ROOT, parse
 
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 RULES = (ROOT / "etc" / "prometheus" / "geoos.rules.yml").read_text(encoding="utf-8")
@@ -40,12 +41,17 @@ def test_each_subject_has_a_section(subject):
     assert re.search(rf"^## {re.escape(subject)}$", RUNBOOK, re.MULTILINE)
 
 
-def test_each_threat_names_a_test_that_is_there():
+def test_each_threat_names_tests_that_are_there():
     text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
-    table = text.partition("## Who might try what")[2].partition("## What is left")[0]
-    rows = [row for row in table.splitlines() if row.startswith("| ") and "---" not in row][1:]
+    table = text.partition("## Who might try what")[2].partition("## Which test")[0]
+    tries = text.partition("## Which test tries it")[2].partition("## What is left")[0]
+    rows = re.findall(r"^\| (\d+) \|", table, re.MULTILINE)
     assert len(rows) >= 10
-    for row in rows:
-        tests = re.findall(r"`(tests/[^`]+)`", row)
-        assert tests, row
-        assert [test for test in tests if not (ROOT / test).is_file()] == []
+    named = re.split(r"^(\d+)\. ", tries.strip(), flags=re.MULTILINE)[1:]
+    assert named[::2] == rows
+    for tests in named[1::2]:
+        found = re.findall(r"`(tests/[\w/.]+)::(\w+)`", tests)
+        assert found
+        for file, test in found:
+            defined = {node.name for node in ast.walk(parse(ROOT / file)) if hasattr(node, "name")}
+            assert test in defined, f"{file}::{test}"

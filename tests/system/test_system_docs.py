@@ -1,4 +1,4 @@
-"""Every command that the documents show is run, here or where :data:`ELSEWHERE` says.
+"""Every command that the documents show is run, here or where ../shown_commands.py says.
 
 Those of docs/operations.md, README.md and the rest run on a machine with the installed units, in
 the documents' order, as root, with real names in place of the documents' words.
@@ -8,60 +8,17 @@ import json
 import re
 
 import pytest
-from conftest import NO_ENGINE, ROOT, until
-
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAMS = (
-    "geoosctl", "geoosd", "sudo", "systemctl", "journalctl", "make", "varlinkctl", "printf", "git",
-    "promtool", "prometheus", ".venv/bin/", ".ci/run", "python", "GEOOS_", "HYPOTHESIS_",
-)  # fmt: skip
-
-ELSEWHERE = {
-    r"git clone .*|make run.*|\.venv/bin/geoosd up.*|GEOOS_RUNTIME_DIR=.*|--set .*": (
-        "tests/integration/test_foreground.py"
-    ),
-    r"\.venv/bin/geoosctl prompt .*": "tests/integration/test_pipeline.py",
-    r"(sudo )?make (install|uninstall)\b.*": "tests/system/test_system_install.py",
-    r"(HYPOTHESIS_PROFILE=deep |GEOOS_REQUIRE=\S+ )?(sudo )?make [a-z-]+( ARGS=.*)?|\.ci/run": (
-        "tests/policy/test_policy_makefile.py"
-    ),
-    r"systemctl --user .*": "tests/system/test_system_user.py",
-    r"(varlinkctl|printf) .*|python .*": "tests/service/test_control_varlink.py",
-    r"promtool .*|prometheus .*": "tests/integration/test_metrics.py",
-    r"journalctl -o cat .*": "tests/system/test_system_journal.py",  # with format = "json"
-}
-"""What cannot be run here, and where it is."""
+from conftest import NO_ENGINE, until
+from shown_commands import ELSEWHERE, ROOT, elsewhere, shown
 
 ENDLESS = re.compile(r"geoosctl (logs -f|health --watch|watch\b).*")
 
 
-def commands(path):
-    """The commands in the fenced blocks of a document, each on one line, without comments."""
-    text = path.read_text(encoding="utf-8")
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        if language not in ("", "sh", "console"):
-            continue
-        for line in block.replace("\\\n", " ").splitlines():
-            if line.startswith(PROGRAMS):
-                yield re.split(r"\s+#\s|\s{4,}", line)[0].strip()
-
-
-def every():
-    for path in DOCUMENTS:
-        for command in dict.fromkeys(commands(path)):
-            if elsewhere(command) is None:
-                yield pytest.param(command, id=f"{path.name}: {command}")
-
-
-def elsewhere(command):
-    return next((why for what, why in ELSEWHERE.items() if re.fullmatch(what, command)), None)
-
-
 def test_what_is_not_run_here_is_run_where_it_is_said():
-    shown = {command for path in DOCUMENTS for command in commands(path)}
-    assert len(shown) > 50
+    commands = {command for _, command in shown()}
+    assert len(commands) > 50
     for pattern, where in ELSEWHERE.items():
-        assert any(re.fullmatch(pattern, command) for command in shown), pattern
+        assert any(re.fullmatch(pattern, command) for command in commands), pattern
         assert (ROOT / where).exists()
 
 
@@ -110,7 +67,14 @@ def filled(command, session):
     return command.replace("sudo ", "")
 
 
-@pytest.mark.parametrize("command", list(every()))
+HERE = [
+    pytest.param(command, id=f"{path.name}: {command}")
+    for path, command in shown()
+    if elsewhere(command) is None
+]
+
+
+@pytest.mark.parametrize("command", HERE)
 def test_a_command_of_the_documents(used, command):
     asked = filled(command, used.session)
     if ENDLESS.fullmatch(asked):

@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import DAEMONS, Machine, until
+from shown_commands import run_by
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,9 @@ def test_everything_runs_as_ann(desktop):
     status = as_ann(desktop, "geoosctl", "status")
     assert status.returncode == 0, status.stdout + status.stderr
     assert "systemctl --user enable geoos.target" in status.stdout  # her manager is found
+    (shown,) = run_by("tests/system/test_system_user.py")
+    assert as_ann(desktop, *shown.split()).returncode == 0
+    assert "enable" not in as_ann(desktop, "geoosctl", "status").stdout
     sockets = desktop.run("ls", f"/run/user/{desktop.uid}/geoos").split()
     assert "control.sock" in sockets
     state = desktop.run("find", "/home/ann", "-type", "d", "-path", "*/geoos/compositor").split()
