@@ -187,6 +187,11 @@ class Config(Struct, frozen=True):
     upstreams: tuple[Upstream, ...]
     source: Path | None = None
 
+    def sections(self) -> dict[str, Any]:
+        """A table of tables, as the file has it."""
+        names = RawConfig.__struct_fields__
+        return {name: msgspec.to_builtins(getattr(self, name)) for name in names}
+
 
 def well_known(engine: Address) -> tuple[Upstream, ...]:
     """The local servers that geoos looks for when no upstream is configured, best first."""

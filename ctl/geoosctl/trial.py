@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from geoosctl import neural
-from geoosctl.commands.listings import Model
+from geoosctl.reported import Model
 from geoosd.errors import GeoosError
 
 PROMPT: Final = "Say 'test'"

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from geoosctl import local, systemd, trial
-from geoosctl.commands import health, listings, state, viewers
+from geoosctl import local, reported, systemd, trial
+from geoosctl.commands import health, viewers
 from geoosctl.commands import sessions as recordings
 from geoosctl.output import SCHEMA_VERSION
 from geoosd.wire import messages, reports, sessions
@@ -20,9 +20,9 @@ from geoosd.wire import messages, reports, sessions
 Schema = dict[str, Any]
 
 STRUCTS = (
-    state.Entry,
+    reported.Entry,
     health.Health,
-    listings.Model,
+    reported.Model,
     local.LocalFile,
     viewers.Viewer,
     systemd.Unit,
@@ -121,7 +121,7 @@ VERBS: dict[str, tuple[Schema, ...]] = {
             state=one_of("active", "degraded", "stopped"),
             manager=maybe(one_of("system", "user")),
             enabled=maybe(FLAG),
-            daemons=many(ref(state.Entry)),
+            daemons=many(ref(reported.Entry)),
         ),
     ),
     "health": (versioned(health.Health),),
@@ -151,7 +151,7 @@ VERBS: dict[str, tuple[Schema, ...]] = {
     "prompt": (MESSAGE,),
     "batch": (told(file=TEXT, prompts=WHOLE, asked=WHOLE, failed=WHOLE),),
     "models": (
-        told(models=many(ref(listings.Model))),
+        told(models=many(ref(reported.Model))),
         told(files=many(ref(local.LocalFile))),
     ),
     "viewers": (told(viewers=many(ref(viewers.Viewer))),),

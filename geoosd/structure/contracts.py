@@ -1,7 +1,8 @@
 """The import contracts that a tree declares for itself, and whether it keeps them.
 
 Read from where import-linter reads them (``pyproject.toml``, ``.importlinter``, ``setup.cfg``) and
-judged with its meaning: ``layers``, ``forbidden`` and ``independence``, indirect imports included.
+judged with its meaning: ``layers``, ``forbidden`` and ``independence``, indirect imports included,
+and ``protected``, which is about direct ones.
 A contract of another type, or in a form not known here, is counted as not judged. What
 cannot be parsed may import anything, so a contract that it could break is broken.
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _LISTS: Final = {
     "layers", "containers", "modules", "source_modules", "forbidden_modules", "ignore_imports",
-    "exhaustive_ignores",
+    "exhaustive_ignores", "protected_modules", "allowed_importers",
 }  # fmt: skip
 _TRUE: Final = {"true", "1", "yes", "on"}
 
@@ -142,8 +143,13 @@ class _Judge:
         """Whether the contract is kept."""
         name = str(self._contract.get("name", "unnamed"))
         kind = self._contract.get("type")
-        checks = {"layers": self._layers, "forbidden": self._forbidden}
-        check = checks.get(str(kind), self._independence if kind == "independence" else None)
+        checks = {
+            "layers": self._layers,
+            "forbidden": self._forbidden,
+            "independence": self._independence,
+            "protected": self._protected,
+        }
+        check = checks.get(str(kind))
         broken = None if check is None else check()
         if broken is None:
             return Verdict(name, None, f"type {kind} as it is written here is not judged")
@@ -158,6 +164,12 @@ class _Judge:
         """The modules of a package (or packages, with wildcards), itself included."""
         whole = re.compile(rf"{_expression(pattern)}(?:\..*)?\Z")
         return {index for index, name in self._names.items() if whole.match(name)}
+
+    def _packages(self, pattern: str) -> list[set[int]]:
+        """Each module that *pattern* names, with its descendants."""
+        named = re.compile(rf"{_expression(pattern)}\Z")
+        found = sorted(name for name in self._names.values() if named.match(name))
+        return [self._members(name) for name in found]
 
     def _chain(self, sources: set[int], targets: set[int]) -> tuple[list[int], str] | None:
         """A chain of imports from one set to another, and in words; what is assumed says so."""
@@ -183,7 +195,7 @@ class _Judge:
         return None if modules is None else self._independent(modules)
 
     def _independent(self, modules: list[str]) -> Iterator[tuple[list[int], str]]:
-        sets = [self._members(each) for each in modules]
+        sets = [members for each in modules for members in self._packages(each)]
         for source in sets:
             for target in sets:
                 if source is not target and (chain := self._chain(source, target - source)):
@@ -226,6 +238,21 @@ class _Judge:
         sources = _strings(self._contract.get("source_modules"))
         targets = _strings(self._contract.get("forbidden_modules"))
         return None if sources is None or targets is None else self._reaching(sources, targets)
+
+    def _protected(self) -> Iterator[tuple[list[int], str]] | None:
+        guarded = _strings(self._contract.get("protected_modules"))
+        allowed = _strings(self._contract.get("allowed_importers"))
+        as_packages = _is_true(self._contract.get("as_packages", True))
+        if guarded is None or allowed is None or not as_packages:
+            return None
+        return self._intruding(guarded, allowed)
+
+    def _intruding(self, guarded: list[str], allowed: list[str]) -> Iterator[tuple[list[int], str]]:
+        """Direct imports of what is guarded by what is not allowed to."""
+        others = set(self._names).difference(*(self._members(each) for each in allowed))
+        for package in (members for each in guarded for members in self._packages(each)):
+            if chain := self._direct(others - package, package):
+                yield chain
 
     def _reaching(self, sources: list[str], targets: list[str]) -> Iterator[tuple[list[int], str]]:
         own = set[int]().union(*(self._members(each) for each in sources))

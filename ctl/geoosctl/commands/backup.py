@@ -22,10 +22,10 @@ from typing import BinaryIO, Final
 import click
 from msgspec import Struct
 
-from geoosctl import archive, client, output, restoring, systemd
+from geoosctl import archive, output, restoring, systemd
 from geoosctl.archive import Contents, Incoming
+from geoosctl.asking import listen, read
 from geoosctl.cli import Verb, settings
-from geoosctl.commands.state import read
 from geoosd.config import DAEMONS, DEFAULT_CONFIG, paths
 from geoosd.errors import GeoosError, VarlinkError
 from geoosd.wire import varlink as wire
@@ -73,9 +73,7 @@ def backup(file: Path, keep: int | None) -> None:
     if keep is not None and chosen == file:
         raise click.UsageError("--keep is for a directory: name one")
     with _being_written(chosen) as target, _Progress() as progress:
-        pieces = client.stream(
-            options.control, "io.geoos.Control.Backup", timeout=options.wait(_QUIET_SECONDS)
-        )
+        pieces = listen("Backup", seconds=_QUIET_SECONDS)
         contents = archive.write(target, progress.watch(_files(pieces)), now)
     size = chosen.stat().st_size
     deleted = _rotate(chosen.parent, keep) if keep is not None else []

@@ -21,14 +21,13 @@ from typing import Any, Final
 
 import click
 
-from geoosctl import client, output, redact, systemd
+from geoosctl import output, redact, systemd
+from geoosctl.asking import ask, listen
 from geoosctl.cli import Settings, Verb, settings
-from geoosctl.commands.config import sections
 from geoosd import __version__
 from geoosd.config import DAEMONS, load, paths
 from geoosd.errors import GeoosError
 
-_CONTROL: Final = "io.geoos.Control"
 _RECORDS: Final = 1000
 _PACKAGES: Final = (
     "trio", "msgspec", "numpy", "wgpu", "httpx", "h11", "click", "rich", "structlog", "Pillow",
@@ -123,25 +122,19 @@ def _release() -> str:
 
 
 def _asked(method: str) -> Callable[[Settings], str]:
-    def ask(options: Settings) -> str:
-        reply = client.call(options.control, f"{_CONTROL}.{method}", timeout=options.wait(10.0))
+    def answer(_options: Settings) -> str:
+        reply = ask(method, seconds=10.0)
         return json.dumps(reply, indent=1, ensure_ascii=False) + "\n"
 
-    return ask
+    return answer
 
 
-def _metrics(options: Settings) -> str:
-    reply = client.call(options.control, f"{_CONTROL}.GetMetrics", timeout=options.wait(10.0))
-    return str(reply.get("text", ""))
+def _metrics(_options: Settings) -> str:
+    return str(ask("GetMetrics", seconds=10.0).get("text", ""))
 
 
-def _records(options: Settings) -> str:
-    replies = client.stream(
-        options.control,
-        f"{_CONTROL}.GetLogs",
-        {"lines": _RECORDS},
-        timeout=options.wait(10.0),
-    )
+def _records(_options: Settings) -> str:
+    replies = listen("GetLogs", {"lines": _RECORDS}, seconds=10.0)
     found = (reply.get("record") for reply in replies)
     return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in found if each)
 
@@ -149,7 +142,7 @@ def _records(options: Settings) -> str:
 def _configuration(_options: Settings) -> str:
     found = load()
     shown: dict[str, Any] = {"file": str(found.source) if found.source else None}
-    shown |= redact.values(sections(found))
+    shown |= redact.values(found.sections())
     return json.dumps(shown, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import msgspec
 from msgspec import Struct
 
 from geoosctl import output, toml_lines
@@ -149,20 +148,15 @@ def show(file: Path | None) -> None:
     found = load(file)
     if settings().json:
         source = str(found.source) if found.source else None
-        output.print_json({"file": source, "config": sections(found)})
+        output.print_json({"file": source, "config": found.sections()})
         return
     output.echo(f"# {found.source or 'no file: the defaults'}")
     for line in _shown(found):
         output.echo(output.visible(line))
 
 
-def sections(found: Config) -> dict[str, Any]:
-    """The configuration as a table of tables, as the file has it."""
-    return {name: msgspec.to_builtins(getattr(found, name)) for name in RawConfig.__struct_fields__}
-
-
 def _shown(found: Config) -> Iterator[str]:
-    for name, section in sections(found).items():
+    for name, section in found.sections().items():
         yield ""
         yield f"[{name}]"
         tables = section.pop("upstream", [])

@@ -9,9 +9,9 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output
+from geoosctl import output
+from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, exit_code, settings
-from geoosctl.commands.state import read
 from geoosd.config import DAEMONS
 from geoosd.errors import EX_CONFIG, VarlinkError
 from geoosd.wire import varlink as wire
@@ -56,17 +56,14 @@ def log_level(level: str, unit: str | None) -> int:
 
 def _tell(method: str, parameters: Mapping[str, Any], *, done: str) -> int:
     """Tell the daemons; show what came of it; the exit code of the first that did not obey."""
-    options = settings()
-    reply = client.call(
-        options.control, f"io.geoos.Control.{method}", parameters, timeout=options.wait(10.0)
-    )
-    outcomes = read(reply, _Outcomes).outcomes
-    if options.json:
+    outcomes = ask_for(_Outcomes, method, parameters, seconds=10.0).outcomes
+    as_json = settings().json
+    if as_json:
         output.print_json({"outcomes": msgspec.to_builtins(outcomes)})
     code = 0
     for each in outcomes:
         if each.error is None:
-            if not options.json:
+            if not as_json:
                 output.echo(f"{each.name}: {done}")
             continue
         why = output.visible(each.reason or each.error)

@@ -8,12 +8,11 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, completion, output
+from geoosctl import completion, output
+from geoosctl.asking import ask_for
 from geoosctl.cli import VerbGroup, settings
-from geoosctl.commands.state import read
 from geoosd.wire.sessions import MAX_COMMENT, RATINGS, Feedback, ModelFeedback
 
-CONTROL: Final = "io.geoos.Control"
 WAIT: Final = 30.0
 
 
@@ -70,7 +69,6 @@ def add(session: str, rating: int, comment: str | None, tokens: tuple[int, int] 
         raise click.BadParameter(
             f"the comment has {len(comment)} characters, at most {MAX_COMMENT}"
         )
-    options = settings()
     first, last = tokens or (None, None)
     given = {
         "session": session,
@@ -79,23 +77,16 @@ def add(session: str, rating: int, comment: str | None, tokens: tuple[int, int] 
         "first": first,
         "last": last,
     }
-    reply = client.call(
-        options.control, f"{CONTROL}.AddFeedback", given, timeout=options.wait(WAIT)
-    )
-    added = read(reply, _Added).feedback
-    if options.json:
+    added = ask_for(_Added, "AddFeedback", given, seconds=WAIT).feedback
+    if settings().json:
         output.print_json({"feedback": msgspec.to_builtins(added)})
     else:
         output.echo(f"feedback {added.id} on {output.visible(added.model or session)}")
 
 
 def _listed(session: str | None, model: str | None, limit: int) -> _Listed:
-    options = settings()
     query = {"session": session, "model": model, "limit": limit}
-    reply = client.call(
-        options.control, f"{CONTROL}.ListFeedback", query, timeout=options.wait(WAIT)
-    )
-    return read(reply, _Listed)
+    return ask_for(_Listed, "ListFeedback", query, seconds=WAIT)
 
 
 @feedback.command("list", examples=["geoosctl feedback list --model gemma-3-270m"])

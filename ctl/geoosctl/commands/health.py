@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from geoosctl import client, output, systemd
+from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
-from geoosctl.commands.state import read, start_control, without_control
+from geoosctl.reported import start_control, without_control
 from geoosd.errors import EX_SOFTWARE, GeoosError, VarlinkError
 from geoosd.wire import varlink as wire
 from geoosd.wire.alerting import Alert
@@ -84,8 +85,7 @@ def _health() -> Health:
     options = settings()
     path = options.control
     try:
-        reply = client.call(path, "io.geoos.Control.GetHealth", timeout=options.wait(5.0))
-        return read(reply, Health)
+        return ask_for(Health, "GetHealth")
     except VarlinkError as error:
         if error.error != wire.UNAVAILABLE:
             raise

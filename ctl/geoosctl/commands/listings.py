@@ -8,32 +8,14 @@ from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
-from msgspec import Struct, field
 
-from geoosctl import client, output
+from geoosctl import output
+from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
-from geoosctl.commands.state import read
+from geoosctl.reported import Model, Models
 
 _SHORT = {"token_ids": "ids", "prompt_progress": "progress"}
 """What a line of 80 columns has room for."""
-
-
-class Model(Struct):
-    """A model that an upstream offers; see io.geoos.Bridge.varlink."""
-
-    id: str
-    upstream: str
-    upstream_url: str
-    state: str
-    chat: bool
-    circuit: str = "closed"
-    retry_in: float | None = None
-    capabilities: dict[str, bool | None] = field(default_factory=dict)
-    learnt: dict[str, str] = field(default_factory=dict)
-
-
-class _Models(Struct):
-    models: list[Model]
 
 
 @click.command(
@@ -51,13 +33,12 @@ def models(local: bool) -> None:
     What a server does is learnt from its answers: + it does, - it does not, ? nobody asked it yet.
     With --local: the files that LM Studio, Ollama, Hugging Face and llama.cpp keep on this machine.
     """
-    options = settings()
+    as_json = settings().json
     if local:
-        _show_local(as_json=options.json)
+        _show_local(as_json=as_json)
         return
-    reply = client.call(options.control, "io.geoos.Control.ListModels", timeout=options.wait(10.0))
-    found = read(reply, _Models).models
-    if options.json:
+    found = ask_for(Models, "ListModels", seconds=10.0).models
+    if as_json:
         output.print_json({"models": msgspec.to_builtins(found)})
     elif not found:
         output.echo(

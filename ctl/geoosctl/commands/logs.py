@@ -13,9 +13,9 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, completion, journal, output, systemd
+from geoosctl import completion, journal, output, systemd
+from geoosctl.asking import listen, read
 from geoosctl.cli import Settings, Verb, settings
-from geoosctl.commands.state import read
 from geoosd.config import DAEMONS
 from geoosd.errors import VarlinkError
 from geoosd.wire import varlink as wire
@@ -116,9 +116,7 @@ def _records(options: Settings, query: dict[str, Any]) -> Iterator[Record]:
     newest = floor = -1.0
     while True:
         try:
-            for reply in client.stream(
-                options.control, "io.geoos.Control.GetLogs", query, timeout=options.timeout
-            ):
+            for reply in listen("GetLogs", query):
                 record = read(reply, _Reply).record
                 if record is not None and record.timestamp > floor:
                     newest = max(newest, record.timestamp)

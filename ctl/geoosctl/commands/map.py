@@ -19,9 +19,9 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, completion, output
+from geoosctl import completion, output
+from geoosctl.asking import ask_for
 from geoosctl.cli import VerbGroup, settings
-from geoosctl.commands.state import read
 from geoosd.errors import GeoosError
 from geoosd.gguf.locate import local_models
 
@@ -139,7 +139,6 @@ def _explained(source: Path) -> Iterator[None]:
 
 def _send(model: str, data: bytes) -> _Adopted:
     """Have the compositor take *data*; none of it: by id."""
-    options = settings()
     tokens = len(data) // _WIDTH
     adopted = _Adopted(None, changed=False)
     for first in range(0, max(tokens, 1), _PART):
@@ -150,10 +149,7 @@ def _send(model: str, data: bytes) -> _Adopted:
             "first": first,
             "places": b64encode(part).decode(),
         }
-        reply = client.call(
-            options.control, "io.geoos.Control.AdoptLayout", asked, timeout=options.wait(30.0)
-        )
-        adopted = read(reply, _Adopted)
+        adopted = ask_for(_Adopted, "AdoptLayout", asked, seconds=30.0)
     return adopted
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import click
 from msgspec import Struct
 
-from geoosctl import client, output
+from geoosctl import output
+from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
-from geoosctl.commands.state import read
 from geoosd.errors import GeoosError
 
 
@@ -24,10 +24,8 @@ def metrics() -> None:
 
     They are in Prometheus text format 0.0.4; the label daemon tells them apart.
     """
-    options = settings()
-    reply = client.call(options.control, "io.geoos.Control.GetMetrics", timeout=options.wait(5.0))
-    text = read(reply, _Text).text
-    if options.json:
+    text = ask_for(_Text, "GetMetrics").text
+    if settings().json:
         output.print_json({"metrics": _families(text)})
     else:
         click.echo(text, nl=False)

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from geoosctl import client, completion, output
+from geoosctl import completion, output
 from geoosctl.answers import Answer, progress_text
-from geoosctl.cli import Settings, Verb, settings
+from geoosctl.asking import listen
+from geoosctl.cli import Verb, settings
 from geoosd.errors import EX_SOFTWARE, GeoosError, MessageError
 from geoosd.wire import messages
 
@@ -94,22 +95,18 @@ def prompt(
         "system": system,
         "parameters": parameters,
     }
-    options = settings()
-    if options.json:
-        return _stream_json(options, call)
+    if settings().json:
+        return _stream_json(call)
     screen = _screen(several=every or len(models) > 1)
     try:
-        answers = _converse(options, call, screen)
+        answers = _converse(call, screen)
     finally:
         screen.close()
     return _verdict(answers)
 
 
-def _replies(options: Settings, call: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    replies = client.stream(
-        options.control, "io.geoos.Control.Prompt", call, timeout=options.timeout
-    )
-    for reply in replies:
+def _replies(call: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for reply in listen("Prompt", call):
         envelope = reply.get("message")
         if envelope is not None:
             yield envelope
@@ -122,9 +119,9 @@ def _decoded(envelope: Any) -> messages.Payload:
         raise GeoosError(f"cannot read the answer: {error}") from None
 
 
-def _stream_json(options: Settings, call: dict[str, Any]) -> int:
+def _stream_json(call: dict[str, Any]) -> int:
     failed = False
-    for envelope in _replies(options, call):
+    for envelope in _replies(call):
         payload = _decoded(envelope)
         failed |= isinstance(payload, messages.SessionEnded) and payload.error is not None
         output.print_json(envelope)
@@ -132,10 +129,10 @@ def _stream_json(options: Settings, call: dict[str, Any]) -> int:
     return EX_SOFTWARE if failed else 0
 
 
-def _converse(options: Settings, call: dict[str, Any], screen: _Screen) -> list[Answer]:
+def _converse(call: dict[str, Any], screen: _Screen) -> list[Answer]:
     """Show every message on *screen*; the answers in the order in which they began."""
     answers: dict[str, Answer] = {}
-    for envelope in _replies(options, call):
+    for envelope in _replies(call):
         payload = _decoded(envelope)
         if not isinstance(payload, _SHOWN):
             continue

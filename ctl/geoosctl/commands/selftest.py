@@ -13,12 +13,11 @@ from typing import Final
 
 import click
 import msgspec
-from msgspec import Struct
 
 from geoosctl import client, completion, output, trial
+from geoosctl.asking import ask_for
 from geoosctl.cli import Settings, Verb, settings
-from geoosctl.commands.listings import Model
-from geoosctl.commands.state import Entry, read
+from geoosctl.reported import Daemons, Entry, Model, Models
 from geoosctl.trial import Answer, Sight, Step
 from geoosd.config import load
 from geoosd.errors import ConfigError, FrameTooLarge, GeoosError, MessageError, VarlinkError
@@ -32,14 +31,6 @@ _INGEST_SECONDS: Final = 5.0
 _COLOR: Final = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
 _AFTER: Final = ("SSE", "token", "neural state")
 """The steps that need a model to have answered."""
-
-
-class _Entries(Struct):
-    daemons: list[Entry]
-
-
-class _Models(Struct):
-    models: list[Model]
 
 
 @click.command(cls=Verb, examples=["geoosctl selftest", "geoosctl selftest --json | jq -r .status"])
@@ -90,10 +81,7 @@ def _lines(step: Step) -> Iterator[str]:
 def _steps(options: Settings, wanted: str | None) -> Iterator[Step]:
     yield _configuration()
     try:
-        reply = client.call(
-            options.control, "io.geoos.Control.GetStatus", timeout=options.wait(5.0)
-        )
-        daemons = {each.name: each for each in read(reply, _Entries).daemons}
+        daemons = {each.name: each for each in ask_for(Daemons, "GetStatus").daemons}
     except VarlinkError as error:
         if error.error == wire.PERMISSION_DENIED:
             raise  # who may ask nothing can test nothing
@@ -153,12 +141,9 @@ def _ingest(path: Path) -> Step:
 def _models(options: Settings, wanted: str | None) -> tuple[Model | None, list[Step]]:
     """The model to ask, and what was found of servers and models."""
     try:
-        reply = client.call(
-            options.control, "io.geoos.Control.ListModels", timeout=options.wait(10.0)
-        )
+        found = ask_for(Models, "ListModels", seconds=10.0).models
     except VarlinkError as error:
         return None, [Step("server", "fail", str(error), "geoosctl logs --unit bridge -n 20")]
-    found = read(reply, _Models).models
     ready = [each for each in found if each.state == "ready"]
     if not found:
         where = "no model server answers on the configured addresses, or on ports 1234, 11434, 8080"

@@ -19,14 +19,13 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, completion, output
+from geoosctl import completion, output
+from geoosctl.asking import ask, ask_for, listen, read
 from geoosctl.cli import Settings, Verb, VerbGroup, settings
-from geoosctl.commands.state import read
 from geoosd.errors import GeoosError
 from geoosd.wire.messages import TokenVisualizationUpdate
 from geoosd.wire.sessions import Recorded, Session, Timed
 
-CONTROL: Final = "io.geoos.Control"
 WAIT: Final = 30.0
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -70,8 +69,7 @@ def sessions(model: str | None, since: float | None, limit: int) -> None:
     """List recorded sessions, the newest first."""
     options = settings()
     query = {"model": model, "since": since, "limit": limit}
-    reply = client.call(options.control, f"{CONTROL}.ListSessions", query, timeout=_wait(options))
-    found = read(reply, _Sessions)
+    found = ask_for(_Sessions, "ListSessions", query, seconds=WAIT)
     if options.json:
         output.print_json(msgspec.to_builtins(found))
     elif not found.sessions:
@@ -102,17 +100,12 @@ def _end(session: Session) -> str:
     return session.error or session.finish_reason or "ended"
 
 
-def _wait(options: Settings) -> float | None:
-    return options.wait(WAIT)
-
-
 def _parts(options: Settings, session: str) -> Iterator[Recorded]:
     """The session in parts, each with some of its messages."""
     after: int | None = 0
     while after is not None:
         asked = {"session": session, "after": after}
-        reply = client.call(options.control, f"{CONTROL}.GetSession", asked, timeout=_wait(options))
-        part = read(reply, Recorded)
+        part = ask_for(Recorded, "GetSession", asked, seconds=WAIT)
         after = part.next
         yield part
 
@@ -212,7 +205,7 @@ def replay(session_id: str, speed: float) -> None:
     """
     options = settings()
     asked = {"session": session_id, "speed": speed}
-    replies = client.stream(options.control, f"{CONTROL}.ReplaySession", asked)
+    replies = listen("ReplaySession", asked)
     told, error = 0, None
     for reply in replies:
         envelope = reply.get("message")
@@ -300,9 +293,7 @@ def delete(session_ids: tuple[str, ...], yes: bool) -> None:
         named = ", ".join(map(output.visible, session_ids))
         click.confirm(f"Delete {named} for ever?", abort=True, err=True)
     for each in session_ids:
-        client.call(
-            options.control, f"{CONTROL}.DeleteSession", {"session": each}, timeout=_wait(options)
-        )
+        ask("DeleteSession", {"session": each}, seconds=WAIT)
     if options.json:
         output.print_json({"deleted": list(session_ids)})
     else:

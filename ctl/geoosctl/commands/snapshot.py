@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import click
 from msgspec import Struct
 
-from geoosctl import client, completion, film, output
+from geoosctl import completion, film, output
+from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
-from geoosctl.commands.state import read
 from geoosd.errors import GeoosError
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -127,14 +127,7 @@ def snapshot(file: str, seconds: float | None, fps: float, **wanted: Any) -> Non
 
 def take(look: Look, kind: str) -> Picture:
     """One picture of that format."""
-    options = settings()
-    reply = client.call(
-        options.control,
-        "io.geoos.Control.Snapshot",
-        look.parameters(kind),
-        timeout=options.wait(30.0),
-    )
-    return read(reply, Picture)
+    return ask_for(Picture, "Snapshot", look.parameters(kind), seconds=30.0)
 
 
 def record(look: Look, file: str, seconds: float, fps: float) -> None:

@@ -3,63 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
 
 import click
 import msgspec
-from msgspec import Struct
 
 from geoosctl import client, journal, output, systemd
+from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
-from geoosd.config import DAEMONS
+from geoosctl.reported import Daemons, Entry, without_control
 from geoosd.errors import GeoosError, VarlinkError
 from geoosd.wire import varlink as wire
-from geoosd.wire.reports import DaemonStatus, Queue, Request, State
+from geoosd.wire.reports import DaemonStatus, Queue, Request
 
 _SOME_NOT_ACTIVE = 3
-_HEALTH_EXIT: dict[str, int] = {"healthy": 0, "warning": 1, "critical": 2, "unknown": 3}
-_DIRECT_TIMEOUT = 1.0
-_WATCH_SECONDS = 1.0
 _INDENT = 13
-_TURNS = 5
-
-T = TypeVar("T")
-
-
-class Entry(Struct):
-    """One daemon as control tells of it; see ``DaemonEntry`` in io.geoos.Control.varlink."""
-
-    name: str
-    state: State | Literal["unreachable"]
-    reason: str | None = None
-    remedy: str | None = None
-    restarts: int = 0
-    restarted: float | None = None
-    status: DaemonStatus | None = None
-    unit: systemd.Unit | None = None
-
-
-class _Entries(Struct):
-    daemons: list[Entry]
-
-
-class _Status(Struct):
-    status: DaemonStatus
-
-
-def read(reply: Mapping[str, Any], kind: type[T]) -> T:
-    """A reply as *kind*. Raises :class:`GeoosError` if it is not what it should be."""
-    try:
-        return msgspec.convert(reply, kind)
-    except msgspec.ValidationError as error:
-        raise GeoosError(
-            f"cannot read the answer: {error}; geoosctl and the daemon may be of different versions"
-        ) from None
-
-
-# -- status ----------------------------------------------------------------------------------------
 
 
 @click.command(
@@ -75,8 +34,7 @@ def status() -> int:
     options = settings()
     path = options.control
     try:
-        reply = client.call(path, "io.geoos.Control.GetStatus", timeout=options.wait(5.0))
-        entries = read(reply, _Entries).daemons
+        entries = ask_for(Daemons, "GetStatus").daemons
     except VarlinkError as error:
         if error.error != wire.UNAVAILABLE:
             raise
@@ -159,33 +117,6 @@ def _unit_lines(entry: Entry) -> Iterator[str]:
         yield from _wrapped(words)
         if entry.unit.last_error:
             yield from _wrapped(f"last error: {entry.unit.last_error}")
-
-
-def without_control(path: Path, error: VarlinkError) -> list[Entry]:
-    """Ask the daemons beside a dead control themselves."""
-    entries: list[Entry] = []
-    for name in DAEMONS:
-        socket_path = path.parent / f"{name}.varlink"
-        if name == "control":
-            entries.append(Entry(name, "unreachable", str(error), start_control(path)))
-        elif socket_path.exists():
-            entries.append(_ask_directly(name, socket_path))
-    return entries
-
-
-def start_control(path: Path) -> str:
-    system = client.how_to_start(path).startswith("systemctl")
-    return "systemctl restart geoos-control.service" if system else "geoosd control"
-
-
-def _ask_directly(name: str, path: Path) -> Entry:
-    timeout = settings().wait(_DIRECT_TIMEOUT)
-    try:
-        reply = client.call(path, "io.geoos.Daemon.GetStatus", timeout=timeout)
-        found = read(reply, _Status).status
-    except GeoosError as error:
-        return Entry(name, "unreachable", str(error), client.how_to_start(path))
-    return Entry(name, found.state, status=found)
 
 
 def _overall(entries: Sequence[Entry]) -> str:

@@ -11,9 +11,9 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, completion, output
+from geoosctl import completion, output
+from geoosctl.asking import ask, ask_for
 from geoosctl.cli import VerbGroup, settings
-from geoosctl.commands.state import read
 from geoosd.errors import EX_CONFIG, VarlinkError
 from geoosd.wire import varlink as wire
 from geoosd.wire.messages import MAX_THEME_BYTES, Theme
@@ -78,11 +78,8 @@ def _swatch(value: str) -> str:
 @click.argument("name", shell_complete=completion.themes)
 def set_theme(name: str) -> None:
     """Use theme NAME from now on, in every viewer."""
-    options = settings()
-    client.call(
-        options.control, "io.geoos.Control.SetTheme", {"name": name}, timeout=options.wait(5.0)
-    )
-    if options.json:
+    ask("SetTheme", {"name": name})
+    if settings().json:
         output.print_json({"current": name})
     else:
         output.echo(f"theme {name} is in use")
@@ -126,6 +123,4 @@ def _wrong_with(file: Path) -> str | None:
 
 
 def _themes() -> _Themes:
-    options = settings()
-    reply = client.call(options.control, "io.geoos.Control.ListThemes", timeout=options.wait(5.0))
-    return read(reply, _Themes)
+    return ask_for(_Themes, "ListThemes")

@@ -10,9 +10,9 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, completion, output
+from geoosctl import completion, output
+from geoosctl.asking import ask, ask_for
 from geoosctl.cli import VerbGroup, settings
-from geoosctl.commands.state import read
 
 
 class Viewer(Struct):
@@ -47,10 +47,8 @@ def viewers(context: click.Context) -> None:
     """List who looks at the map, and how far behind each of them is."""
     if context.invoked_subcommand is not None:
         return
-    options = settings()
-    reply = client.call(options.control, "io.geoos.Control.ListViewers", timeout=options.wait(5.0))
-    found = read(reply, _Viewers).viewers
-    if options.json:
+    found = ask_for(_Viewers, "ListViewers").viewers
+    if settings().json:
         output.print_json({"viewers": msgspec.to_builtins(found)})
     elif not found:
         output.echo("nobody looks")
@@ -67,14 +65,8 @@ def disconnect(viewer: str) -> None:
     It is told 1008, and why. One that comes back is let in again: a token that has expired, or
     another key, keeps it out.
     """
-    options = settings()
-    client.call(
-        options.control,
-        "io.geoos.Control.DisconnectViewer",
-        {"id": viewer},
-        timeout=options.wait(5.0),
-    )
-    if options.json:
+    ask("DisconnectViewer", {"id": viewer})
+    if settings().json:
         output.print_json({"disconnected": viewer})
     else:
         output.echo(f"{output.visible(viewer)} is disconnected")

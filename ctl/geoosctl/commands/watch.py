@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from geoosctl import client, completion, neural, output, screen
-from geoosctl.cli import Settings, Verb, settings
+from geoosctl import completion, neural, output, screen
+from geoosctl.asking import ask
+from geoosctl.cli import Verb, settings
 from geoosctl.course import Course
 from geoosd.config import load
 from geoosd.errors import VarlinkError
@@ -53,7 +54,7 @@ def watch(
     message as it comes, one a line. GEOOS_TOKEN holds a token where one is needed.
     """
     options = settings()
-    address = _checked(url) if url else _address(options)
+    address = _checked(url) if url else _address(chosen=options.socket is not None)
     wanted = {"channels": ",".join(channels or ("tokens", "state", "sessions"))}
     if models:
         wanted["models"] = ",".join(models)
@@ -117,18 +118,18 @@ class _Stream:
             click.echo(output.visible(head, lines=True))
 
 
-def _address(options: Settings) -> str:
-    """Where the broadcaster listens: control knows, else the configuration says."""
+def _address(*, chosen: bool) -> str:
+    """Where the broadcaster listens: control knows, else the configuration says.
+
+    Raises :class:`VarlinkError` where a control that was *chosen* does not answer.
+    """
     try:
-        reply = client.call(
-            options.control, "io.geoos.Control.GetStatus", timeout=options.wait(5.0)
-        )
-        for entry in reply["daemons"]:
+        for entry in ask("GetStatus")["daemons"]:
             found = entry["name"] == "broadcaster" and (entry.get("status") or {}).get("addresses")
             if found:
                 return str(found[0])
     except VarlinkError:
-        if options.socket:
+        if chosen:
             raise
     return f"http://{load().broadcaster_listen}/"
 

@@ -71,6 +71,18 @@ CASES = [
      {"p__low__a": "import p.low.b"}, True),
     ("type = 'independence'\nmodules = ['p.low', 'p.free']", {}, True),
     ("type = 'independence'\nmodules = ['p.top', 'p.low']", {}, False),
+    ("type = 'independence'\nmodules = ['p.low.*']", {}, True),
+    ("type = 'independence'\nmodules = ['p.low.*']", {"p__low__a": "import p.low.b"}, False),
+    ("type = 'independence'\nmodules = ['p.low.*', 'p.free']",
+     {"p__low__a": "import p.middle", "p__middle": "import p.free"}, False),
+    ("type = 'protected'\nprotected_modules = ['p.low']\nallowed_importers = ['p.middle']",
+     {"p__low__a": "import p.low.b"}, True),
+    ("type = 'protected'\nprotected_modules = ['p.low']\nallowed_importers = ['p.top']", {}, False),
+    ("type = 'protected'\nprotected_modules = ['p.free']\nallowed_importers = []", {}, True),
+    ("type = 'protected'\nprotected_modules = ['p.low.*']\nallowed_importers = ['p.middle']",
+     {"p__low__a": "import p.low.b"}, False),
+    ("type = 'protected'\nprotected_modules = ['p.low']\nallowed_importers = []\n"
+     "ignore_imports = ['p.middle -> p.low.a']", {}, True),
     ("type = 'forbidden'\nsource_modules = ['p.low']\nforbidden_modules = ['p.top']", {}, True),
     ("type = 'forbidden'\nsource_modules = ['p.top']\nforbidden_modules = ['p.low']", {}, False),
     ("type = 'forbidden'\nsource_modules = ['p.top']\nforbidden_modules = ['p.low']\n"
@@ -137,6 +149,9 @@ def test_type_checking_may_be_excluded(offenders):
         "type = 'layers'\nlayers = ['a']\ncontainers = [3]",
         "type = 'independence'",
         "type = 'forbidden'\nsource_modules = ['p']",
+        "type = 'protected'\nprotected_modules = ['p.low']",
+        "type = 'protected'\nprotected_modules = ['p']\nallowed_importers = []\n"
+        "as_packages = false",
     ],
 )
 def test_what_is_not_judged_is_said(offenders, contract):
