@@ -7,7 +7,8 @@ as for somebody who keeps asking: plan and lit tiles are made anew each time, th
 ``tokens`` are said in each frame of a stream that has run for a minute, so that the newest 8,192
 (or with one token a frame 1,680) are alight; these are milliseconds from plan to pixels: of CPU
 for NumPy and for a software adapter, which is named as such and shows that the path works, not how
-fast a GPU is; of time for a GPU.
+fast a GPU is; of time for a GPU. ``view`` is a frame of each view from the scene to pixels with its
+words, beside making a JPEG of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import itertools
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,12 +29,22 @@ from measure import Pace, Result, Skipped, Turn, alternate, at_most, cpu_cost, r
 
 from geoosd.compositor.adapters import trial
 from geoosd.compositor.adapters.backends import open_wgpu
+from geoosd.compositor.adapters.encode import encode
+from geoosd.compositor.adapters.lettering import lettered
 from geoosd.compositor.adapters.render_numpy import NumpyBackend
-from geoosd.compositor.core import frame, palette
+from geoosd.compositor.core import frame, palette, views
+from geoosd.compositor.core.look import Look
+from geoosd.compositor.core.moment import Moment, moment
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.plan import Backend, BackendError
 from geoosd.compositor.core.scene import Scene
-from geoosd.wire.messages import Theme, TokenVisualizationUpdate
+from geoosd.wire.messages import (
+    NeuralData,
+    NeuralStateUpdate,
+    PackedAttention,
+    Theme,
+    TokenVisualizationUpdate,
+)
 
 NAME = "compositor"
 _THEME = Path(__file__).parents[2] / "etc" / "themes" / "aurora.json"
@@ -127,6 +140,59 @@ def streams(pace: Pace) -> Iterator[Result]:
         backend.close()
 
 
+def session() -> Moment:
+    """A session of 400 tokens, with attention of 18 × 4 heads and 18 layers, over a memory of
+    3,000 cells."""
+    scene, places = lit(3000)
+    random = np.random.default_rng(5)
+    for position in range(400):
+        now = position / 30
+        token = TokenVisualizationUpdate(
+            f" word{position % 97}", position, token_id=int(random.zipf(1.3)) * 7919 % _VOCABULARY,
+            model="bench", session="bench", choice=0, activation=float(random.random()),
+            entropy=1.0,
+        )  # fmt: skip
+        places.place(token)
+        scene.apply(token, now, now)
+        positions = min(position + 1, 128)
+        heads = random.integers(0, 256, 18 * 4 * positions, np.uint8).tobytes()
+        state = NeuralStateUpdate(
+            session="bench", sequence_position=position,
+            data=NeuralData(
+                layer_activations=random.random(18).tolist(),
+                attention_weights=PackedAttention(
+                    18, 4, position + 1, 0, positions, b64encode(heads).decode()
+                ),
+            ),
+        )  # fmt: skip
+        scene.apply(state, now, now)
+    return moment(scene, places, now)
+
+
+def every_view(pace: Pace) -> Iterator[Result]:
+    """A frame of each view with its words, as for the page or a stream, and one as a JPEG."""
+    width, height = 1280, 720
+    theme = msgspec.json.decode(_THEME.read_bytes(), type=Theme)
+    taken, drawn = session(), np.zeros((height, width, 4), np.uint8)
+
+    def frame_of(backend: NumpyBackend, name: str) -> None:
+        nonlocal drawn
+        look = Look(name, width, height, labels=True)
+        drawn = backend.draw(lettered(views.draw(replace(taken), look, theme)))
+
+    for name in views.VIEWS:
+        work = partial(frame_of, NumpyBackend(), name)
+        work()
+        turns: dict[str, Turn] = {
+            "frame": partial(cpu_cost, work, pace.seconds / 4),
+            "jpeg": partial(cpu_cost, partial(encode, drawn, "jpeg"), pace.seconds / 10),
+        }
+        measured = alternate(turns, pace.rounds)
+        group = f"{NAME}, {width} x {height}, view"
+        ours, jpeg = measured["frame"], measured["jpeg"]
+        yield ratio(f"{group}: {name} / its JPEG", " ms", ours, jpeg, "lower")
+
+
 def first_picture() -> float:
     """Seconds from the start of a process to its first picture, encoded."""
     began = time.perf_counter()
@@ -140,6 +206,7 @@ def run(pace: Pace) -> Iterator[Result]:
     yield value(f"{NAME}: time to the first picture", " s", first_pictures, at_most(1.0))
     yield from lit_cells(pace)
     yield from streams(pace)
+    yield from every_view(pace)
 
 
 def lit_cells(pace: Pace) -> Iterator[Result]:

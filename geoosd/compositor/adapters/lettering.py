@@ -131,6 +131,7 @@ def _set(pixels: Any, text: str, x: int, y: int, how: tuple[int, Rgb, float]) ->
     np.copyto(place, word, where=word[..., 3:] > place[..., 3:])
 
 
+@lru_cache(maxsize=8192)
 def _width(text: str, size: int) -> float:
     return float(_font_for(text, size * _FINE).getlength(text)) / _FINE
 

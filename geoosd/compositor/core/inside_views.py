@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from geoosd.compositor.core import palette
-from geoosd.compositor.core.insides import AttentionRow, Floats, Inside
+from geoosd.compositor.core.insides import AttentionRow, Bytes, Floats, Inside
 from geoosd.compositor.core.look import Box, Drawing, Label, Look
 from geoosd.compositor.core.moment import Moment
-from geoosd.compositor.core.panels import Pixels, Values, bars, card, heat
+from geoosd.compositor.core.panels import Pixels, Values, bars, card, heat, strongest
 from geoosd.compositor.core.places import SIDE
 from geoosd.compositor.core.plan import FramePlan, Overlay, no_splats
 from geoosd.compositor.core.view import View
@@ -22,6 +23,8 @@ from geoosd.wire.messages import Theme
 MAX_COLUMNS: Final = 192
 """Positions of the context that are shown: the first ones and the newest."""
 MAX_SHOWN_ROWS: Final = 96
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 class _Page:
@@ -87,13 +90,14 @@ def attention(taken: Moment, look: Look, theme: Theme) -> Drawing:
         f"· {_provenance(inside, 'attention_weights')}",
     )
     columns = columns_of(rows)
-    values = _aligned(rows, columns)
+    values, known = _aligned(rows, columns)
     ramp = palette.ramp(theme)
     first, second = _halves(page.room, 16 * page.unit)
     # Square roots, as they came: a weight of a hundredth is a tenth as bright as one of 1.
-    together = np.where(np.isnan(values).all(axis=(1, 2)), np.nan, _mean(values))
+    mean = values.mean(axis=(1, 2), dtype=np.float32) / np.float32(255)
+    together = np.where(known, mean, np.float32(np.nan))
     _matrix(page, first, together, ramp, taken, inside, rows, columns)
-    _atlas(page, second, values, ramp)
+    _atlas(page, second, values, known, ramp)
     return page.drawing()
 
 
@@ -193,21 +197,24 @@ def columns_of(rows: Sequence[AttentionRow]) -> np.ndarray[tuple[int], np.dtype[
 
 def _aligned(
     rows: Sequence[AttentionRow], columns: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> Floats:
-    """Square roots of weights, of shape (rows, layers, heads, columns); NaN where none came."""
+) -> tuple[Bytes, Mask]:
+    """Square roots of weights times 255, of shape (rows, layers, heads, columns), and for which
+    rows and columns they came; 0 where they did not."""
     layer_count, head_count = rows[0].packed.shape[:2]
-    values = np.full((len(rows), layer_count, head_count, len(columns)), np.nan, np.float32)
+    values = np.zeros((len(rows), layer_count, head_count, len(columns)), np.uint8)
+    known = np.zeros((len(rows), len(columns)), np.bool_)
     for index, row in enumerate(rows):
         place = np.searchsorted(columns, row.columns)
         place = np.minimum(place, len(columns) - 1)
-        there = columns[place] == row.columns
-        values[index][:, :, place[there]] = row.packed[:, :, there] / np.float32(255)
-    return values
-
-
-def _mean(values: Floats) -> Floats:
-    """The mean over layers and heads."""
-    return np.asarray(values.mean(axis=(1, 2)))
+        there = np.flatnonzero(columns[place] == row.columns)
+        known[index, place[there]] = True
+        # What was kept are the first positions and the newest: a run or two, side by side in both.
+        breaks = (np.diff(there) != 1) | (np.diff(place[there]) != 1)
+        for run in np.split(there, np.flatnonzero(breaks) + 1):
+            if len(run):
+                to = place[run[0]]
+                values[index, ..., to : to + len(run)] = row.packed[..., run[0] : run[-1] + 1]
+    return values, known
 
 
 def _halves(room: Box, gap: float) -> tuple[Box, Box]:
@@ -254,7 +261,7 @@ def _matrix(
         page.say(plot.left - 8 * page.unit, y, text, 13, page.theme.text, "rm", 0.85)
 
 
-def _atlas(page: _Page, box: Box, values: Floats, ramp: Pixels) -> None:
+def _atlas(page: _Page, box: Box, values: Bytes, known: Mask, ramp: Pixels) -> None:
     """Each head alone, layers downwards: every one has a pattern of its own."""
     inner = page.card(box)
     page.say(
@@ -275,19 +282,31 @@ def _atlas(page: _Page, box: Box, values: Floats, ramp: Pixels) -> None:
     gap = 3 * page.unit
     wide, high = room.width / across, room.height / down
     label = 22 * page.unit
+    each = (wide - label - 4 * page.unit) / head_count
+    size = Box(0, 0, each - gap, high - gap)
+    heads = values.reshape(len(values), -1, values.shape[-1])
+    small, seen = _fitted(heads, size), _fitted(known[:, None], size)[:, 0]
     for layer in range(layer_count):
         left, top = room.left + layer % across * wide, room.top + layer // across * high
         page.say(
             left + label - 5 * page.unit, top + high / 2, str(layer), 12.5, page.theme.muted, "rm"
         )
-        each = (wide - label - 4 * page.unit) / head_count
         for head in range(head_count):
-            small = Box(left + label + head * each, top, each - gap, high - gap)
-            page.overlays.append(heat(_clear(values[:, layer, head]), small, ramp))
+            number = layer * head_count + head
+            shown = _shades(heads[:, number][known])[small[:, number]]
+            at = size._replace(left=left + label + head * each, top=top)
+            page.overlays.append(heat(np.where(seen, shown, np.float32(np.nan)), at, ramp))
 
 
-def _clear(values: Floats) -> Values:
-    """One head's square roots, so that what it does can be seen: its strongest are full."""
-    known = values[np.isfinite(values)]
-    most = float(np.quantile(known, 0.99)) if known.size else 1.0
-    return np.asarray((values / max(most, 1e-3)) ** 0.75)
+def _fitted(values: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
+    """Values of shape (rows, any, columns), in no more rows and columns than *box* has pixels."""
+    narrow = np.ascontiguousarray(strongest(values, max(1, round(box.height))).T)
+    return strongest(narrow, max(1, round(box.width))).T
+
+
+def _shades(head: Bytes) -> Values:
+    """How bright each byte of one head is shown, so that what it does can be seen: 99 % of what it
+    has are at most full."""
+    counts: npt.NDArray[np.intp] = np.bincount(head, minlength=256).cumsum()
+    most = int((counts < 0.99 * counts[-1]).sum())
+    return np.power(np.linspace(0, 255 / max(most, 1), 256), 0.75)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,13 @@ _RADIUS: Final = 12.0
 def card(box: Box, theme: Theme, unit: float) -> Overlay:
     """A raised surface with round corners and a thin edge, that what follows lies on."""
     width, height = max(1, round(box.width)), max(1, round(box.height))
+    pixels = _surface(width, height, theme.background, theme.text, unit)
+    return Overlay(round(box.left), round(box.top), pixels)
+
+
+@lru_cache(maxsize=8)
+def _surface(width: int, height: int, background: str, text: str, unit: float) -> Pixels:
+    """A card's pixels: the same in every frame."""
     radius = min(_RADIUS * unit, width / 2, height / 2)
     x = np.abs(np.arange(width) + 0.5 - width / 2) - (width / 2 - radius)
     y = np.abs(np.arange(height) + 0.5 - height / 2) - (height / 2 - radius)
@@ -28,12 +36,13 @@ def card(box: Box, theme: Theme, unit: float) -> Overlay:
     # Distance to the edge, negative inside: of a rectangle whose corners are arcs.
     distance = outside + np.minimum(np.maximum(x[None, :], y[:, None]), 0) - radius
     pixels = np.empty((height, width, 4), np.uint8)
-    pixels[..., :3] = palette.mixed(theme.background, theme.text, 0.045)
+    pixels[..., :3] = palette.mixed(background, text, 0.045)
     edge = np.clip(1.5 * unit - np.abs(distance + unit), 0, 1)[..., None] * 0.5
-    line = np.array(palette.mixed(theme.background, theme.text, 0.22))
+    line = np.array(palette.mixed(background, text, 0.22))
     pixels[..., :3] = np.rint(pixels[..., :3] * (1 - edge) + line * edge).astype(np.uint8)
     pixels[..., 3] = np.rint(np.clip(0.5 - distance, 0, 1) * 236).astype(np.uint8)
-    return Overlay(round(box.left), round(box.top), pixels)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def heat(values: Values, box: Box, ramp: Pixels, *, gap: int = 0) -> Overlay:
@@ -43,51 +52,63 @@ def heat(values: Values, box: Box, ramp: Pixels, *, gap: int = 0) -> Overlay:
     cells that have room for it.
     """
     width, height = max(1, round(box.width)), max(1, round(box.height))
-    pixels = np.zeros((height, width, 4), np.uint8)
-    if values.size:
-        known = np.where(np.isnan(values), -1.0, np.clip(values, 0.0, 1.0))
-        rows, columns = known.shape
-        down, across = _edges(rows, height), _edges(columns, width)
-        known = np.maximum.reduceat(known, down[0], axis=0)[down[1]]
-        known = np.maximum.reduceat(known, across[0], axis=1)[:, across[1]]
-        pixels[..., :3] = ramp[np.rint(np.maximum(known, 0) * 255).astype(np.intp)]
-        pixels[..., 3] = np.where(known < 0, 0, 255)
-        if gap and height >= 4 * gap * rows:
-            pixels[_gaps(rows, height, gap)] = 0
-        if gap and width >= 4 * gap * columns:
-            pixels[:, _gaps(columns, width, gap)] = 0
+    if not values.size:
+        return Overlay(round(box.left), round(box.top), np.zeros((height, width, 4), np.uint8))
+    rows, columns = values.shape
+    known = strongest(np.where(np.isnan(values), -1.0, values), height)
+    known = strongest(np.ascontiguousarray(known.T), width).T
+    cells = np.empty((*known.shape, 4), np.uint8)
+    cells[..., :3] = ramp[np.rint(np.clip(known, 0.0, 1.0) * 255).astype(np.intp)]
+    cells[..., 3] = np.where(known < 0, 0, 255)
+    pixels = _spread(cells, height, width)
+    if gap and height >= 4 * gap * rows:
+        pixels[_gaps(rows, height, gap)] = 0
+    if gap and width >= 4 * gap * columns:
+        pixels[:, _gaps(columns, width, gap)] = 0
     return Overlay(round(box.left), round(box.top), pixels)
+
+
+def strongest(values: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Along the first axis at most *size*: of those that share a pixel the greatest."""
+    if len(values) <= size:
+        return values
+    return np.maximum.reduceat(values, np.arange(size) * len(values) // size, axis=0)
 
 
 def bars(values: Values, box: Box, ramp: Pixels, theme: Theme, unit: float) -> Overlay:
     """Upright bars for *values* 0 to 1, each brighter towards its end, with a faint light above
     it; a track behind."""
     width, height = max(1, round(box.width)), max(1, round(box.height))
-    pixels = np.zeros((height, width, 4), np.uint8)
     count = len(values)
-    if count:
-        tall = np.clip(values, 0, 1)[np.arange(width) * count // width] * height
-        level = height - np.arange(height)[:, None] - 0.5
-        inside = np.clip(tall[None, :] - level + 0.5, 0, 1)
-        above = np.exp(-np.maximum(level - tall, 0) / (16 * unit)) * np.minimum(
-            1, tall / height * 3
-        )
-        shade = np.minimum(0.25 + 0.75 * np.minimum(level, tall) / height, 1)
-        light = ramp[np.rint(shade * 255).astype(np.intp)]
-        track = np.array(palette.mixed(theme.background, theme.text, 0.08))
-        share = np.maximum(inside, above * 0.4)[..., None]
-        pixels[..., :3] = np.rint(light * share + track * (1 - share)).astype(np.uint8)
-        pixels[..., 3] = np.rint(70 + 185 * share[..., 0]).astype(np.uint8)
-        if width >= 3 * count:
-            pixels[:, _gaps(count, width, max(1, round(min(6 * unit, width / count / 4))))] = 0
+    if not count:
+        return Overlay(round(box.left), round(box.top), np.zeros((height, width, 4), np.uint8))
+    # A column of pixels for each bar.
+    shown = values if count <= width else values[np.arange(width) * count // width]
+    tall = np.clip(shown, 0, 1)[None, :] * height
+    level = height - np.arange(height)[:, None] - 0.5
+    inside = np.clip(tall - level + 0.5, 0, 1)
+    above = np.exp(-np.maximum(level - tall, 0) / (16 * unit)) * np.minimum(1, tall / height * 3)
+    shade = np.minimum(0.25 + 0.75 * np.minimum(level, tall) / height, 1)
+    light = ramp[np.rint(shade * 255).astype(np.intp)]
+    track = np.array(palette.mixed(theme.background, theme.text, 0.08))
+    share = np.maximum(inside, above * 0.4)[..., None]
+    columns = np.empty((height, len(shown), 4), np.uint8)
+    columns[..., :3] = np.rint(light * share + track * (1 - share)).astype(np.uint8)
+    columns[..., 3] = np.rint(70 + 185 * share[..., 0]).astype(np.uint8)
+    pixels = _spread(columns, height, width)
+    if width >= 3 * count:
+        pixels[:, _gaps(count, width, max(1, round(min(6 * unit, width / count / 4))))] = 0
     return Overlay(round(box.left), round(box.top), pixels)
 
 
-def _edges(count: int, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Where the groups of values begin that share a pixel, and the group of each pixel."""
-    if count >= size:
-        return np.arange(size) * count // size, np.arange(size)
-    return np.arange(count), np.arange(size) * count // size
+def _spread(cells: Pixels, height: int, width: int) -> Pixels:
+    """*cells* over *height* × *width* pixels, of which there are no fewer."""
+    rows, columns = cells.shape[:2]
+    words: npt.NDArray[np.uint32] = cells.view(np.uint32)[..., 0]
+    words = words[:, np.arange(width) * columns // width]
+    words = words[np.arange(height) * rows // height]
+    pixels: Pixels = words.view(np.uint8).reshape(height, width, 4)
+    return pixels
 
 
 def _gaps(count: int, size: int, gap: int) -> npt.NDArray[np.bool_]:

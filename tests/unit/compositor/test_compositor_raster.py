@@ -118,6 +118,18 @@ def test_the_brightest_crowd_on_one_pixel_does_not_overflow():
     assert raster(replace(EMPTY, stars=crowd)).stars.energy.sum() == plan.MAX_SPLATS << 16
 
 
+def test_blending_is_the_formula_for_every_byte_and_alpha():
+    below, above, alpha = (part.ravel() for part in np.mgrid[0:256:5, 0:256:5, 0:256])
+    picture = np.stack([below, above[::-1], below[::-1], np.full_like(below, 255)], axis=-1)
+    top = np.stack([above, below, above[::-1], alpha], axis=-1)
+    picture, top = (part.astype(np.uint8).reshape(256, -1, 4) for part in (picture, top))
+    share = top[..., 3:].astype(int)
+    expected = (picture[..., :3] * (255 - share) + top[..., :3] * share + 127) // 255
+    lay(picture, Overlay(0, 0, top))
+    assert (picture[..., :3] == expected).all()
+    assert (picture[..., 3] == 255).all()
+
+
 def test_an_overlay_is_blended_and_clipped():
     picture = np.full((4, 4, 4), 100, np.uint8)
     picture[..., 3] = 255
