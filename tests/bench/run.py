@@ -37,6 +37,7 @@ BENCHMARKS = (
     "sse",
     "tokens",
     "hilbert",
+    "state",
     "compositor",
     "start",
     "structure",

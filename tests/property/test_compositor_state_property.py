@@ -30,7 +30,7 @@ def test_a_field_is_the_sum_of_what_was_added_and_faded(steps, decay):
         expected[key] += amount
     for key, value in expected.items():
         assert field.value(key, now) == pytest.approx(value, rel=1e-6, abs=2e-3)
-    keys, weights = field.copy().cells(now)
+    keys, weights = field.at(now).strongest()
     assert dict(zip(keys.tolist(), weights.tolist(), strict=True)) == pytest.approx(
         {key: field.value(key, now) for key in keys.tolist()}
     )

@@ -16,7 +16,7 @@ import trio
 from geoosd.compositor.adapters import snapshot
 from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
 from geoosd.compositor.adapters.themes import Themes
-from geoosd.compositor.core.field import Field
+from geoosd.compositor.core.field import Cells
 from geoosd.compositor.core.layouts import Layout
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
@@ -109,7 +109,7 @@ class Keeper:
         the disk has taken everything.
 
         Places that the disk refused before are tried again. The event loop copies the scene, which
-        takes it a millisecond or two; a thread does the rest.
+        takes it a fraction of a millisecond; a thread does the rest.
         """
         if self._unsaved is not None:
             async with self._saving:
@@ -119,8 +119,8 @@ class Keeper:
             return not self._trouble
         async with self._saving_scene:
             count, now = self._scene.thoughts.count, trio.current_time()
-            memory, thoughts = self._scene.memory.copy(), self._scene.thoughts.all()
-            write = partial(_save_scene, self._files, memory, thoughts, now)
+            memory, thoughts = self._scene.memory.at(now), self._scene.thoughts.all()
+            write = partial(_save_scene, self._files, memory, thoughts)
             if await self._write("scene", write):
                 self._saved_through = count
         return not self._trouble
@@ -139,10 +139,10 @@ class Keeper:
             }.items()
         ]
         if self._keeps_tokens:
-            memory, thoughts = self._scene.memory.copy(), self._scene.thoughts.all()
             now = trio.current_time()
+            memory, thoughts = self._scene.memory.at(now), self._scene.thoughts.all()
             data = await trio.to_thread.run_sync(
-                lambda: snapshot.encode_scene(_scene_file(memory, thoughts, now))
+                lambda: snapshot.encode_scene(_scene_file(memory, thoughts))
             )
             files.append(ExportedFile("scene.npz", BytesIO(data)))
         files += [
@@ -210,11 +210,11 @@ class Keeper:
         return True
 
 
-def _save_scene(files: StateFiles, memory: Field, thoughts: list[Thought], now: float) -> None:
+def _save_scene(files: StateFiles, memory: Cells, thoughts: list[Thought]) -> None:
     """Blocks."""
-    files.save_scene(_scene_file(memory, thoughts, now))
+    files.save_scene(_scene_file(memory, thoughts))
 
 
-def _scene_file(memory: Field, thoughts: list[Thought], now: float) -> SceneFile:
-    keys, weights = memory.cells(now, _REMEMBERED)
+def _scene_file(memory: Cells, thoughts: list[Thought]) -> SceneFile:
+    keys, weights = memory.strongest(_REMEMBERED)
     return SceneFile(keys, weights, [(thought.token, thought.at) for thought in thoughts])

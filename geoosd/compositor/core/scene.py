@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -41,6 +41,7 @@ UNKNOWN_ACTIVATION: Final = 0.5
 """How brightly a token is drawn whose probability nobody told; its message says null all along."""
 
 _ENVELOPE_ROOM: Final = 512
+_Item = TypeVar("_Item")
 _RECORD = np.dtype([("district", "<u4"), ("cell", "<u4"), ("weight", "<f4")])
 
 
@@ -83,7 +84,8 @@ class Scene:
             self._session(payload.session, timestamp).phase = "ended"
 
     def snapshot(self, at_seq: int, districts: Iterable[District], now: float) -> Snapshot:
-        """The scene for a late joiner, at most 512 KiB encoded: the oldest tokens give way.
+        """The scene for a late joiner, at most 512 KiB encoded: what is oldest gives way,
+        tokens first.
 
         Its cells are those of the memory: what was lit lately comes with the recent tokens.
         """
@@ -92,26 +94,13 @@ class Scene:
         records["district"] = keys >> np.uint64(20)
         records["cell"] = keys & np.uint64((1 << 20) - 1)
         records["weight"] = weights
-        snapshot = Snapshot(
-            at_seq,
-            list(self.sessions.values()),
-            [],
-            b64encode(records.tobytes()).decode(),
-            list(districts),
-        )
+        cells = b64encode(records.tobytes()).decode()
+        snapshot = Snapshot(at_seq, [], [], cells, [])
         room = MAX_SNAPSHOT_BYTES - _ENVELOPE_ROOM - len(encode(snapshot, 0.0))
-        while room < 0 and (snapshot.districts or snapshot.sessions):
-            # Thousands of long model names: what is left out is told with the next messages.
-            crowd = snapshot.districts or snapshot.sessions
-            crowd.pop(0)
-            room = MAX_SNAPSHOT_BYTES - _ENVELOPE_ROOM - len(encode(snapshot, 0.0))
-        tokens: list[TokenVisualizationUpdate] = []
-        for token in reversed(self.recent):
-            room -= len(msgspec.json.encode(token)) + 1
-            if room < 0:
-                break
-            tokens.append(token)
-        snapshot.tokens = tokens[::-1]
+        # What is left out of thousands of long names is told with the next messages.
+        snapshot.sessions, room = _newest_within(room, list(self.sessions.values()))
+        snapshot.districts, room = _newest_within(room, list(districts))
+        snapshot.tokens, room = _newest_within(room, self.recent)
         return snapshot
 
     def _token(self, token: TokenVisualizationUpdate, timestamp: float, now: float) -> None:
@@ -138,3 +127,12 @@ class Scene:
                 ended = (old.session for old in self.sessions.values() if old.phase == "ended")
                 del self.sessions[next(ended, next(iter(self.sessions)))]
         return view
+
+
+def _newest_within(room: int, items: list[_Item]) -> tuple[list[_Item], int]:
+    """The last of *items* that fit into *room* bytes of JSON, in order; and the room left."""
+    first = len(items)
+    while first and (size := len(msgspec.json.encode(items[first - 1])) + 1) <= room:
+        first -= 1
+        room -= size
+    return items[first:], room

@@ -1,6 +1,7 @@
 """The decaying field."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -48,9 +49,9 @@ def test_a_year_of_idling_leaves_nothing_but_darkness():
     assert len(it) == 1
 
 
-@pytest.mark.parametrize("amount", [math.nan, math.inf, -1.0])
+@pytest.mark.parametrize("amount", [math.nan, math.inf, -1.0, 1e300])
 def test_what_is_not_finite_is_refused(amount):
-    with pytest.raises(ValueError, match="not a finite weight"):
+    with pytest.raises(ValueError, match="not a weight"):
         field().add(1, amount, 0.0)
 
 
@@ -83,9 +84,12 @@ def test_restore_checks_what_it_gets():
     for keys, weights in (([1, 2], [1.0]), ([[1]], [[1.0]])):
         with pytest.raises(ValueError, match="do not go with"):
             it.restore(np.array(keys, np.uint64), np.array(weights), 0.0)
-    for wrong in (-1.0, math.nan):
-        with pytest.raises(ValueError, match="negative or not finite"):
+    for wrong in (-1.0, math.nan, math.inf, 1e300):
+        with pytest.raises(ValueError, match="negative, too large or not finite"):
             it.restore(np.array([1], np.uint64), np.array([wrong]), 0.0)
+    with pytest.raises(ValueError, match="twice"):
+        it.restore(np.array([1, 1], np.uint64), np.ones(2), 0.0)
+    assert it.value(3, 100.0) == 0.5
 
 
 def test_keys():
@@ -95,10 +99,26 @@ def test_keys():
 def test_a_copy_is_by_itself():
     it = field()
     it.add(1, 1.0, 0.0)
-    twin = it.copy()
-    it.add(1, 1.0, 0.0)
-    assert (it.value(1, 0.0), twin.value(1, 0.0)) == (2.0, 1.0)
-    assert twin.value(1, 10.0) == pytest.approx(math.exp(-1))
+    taken = it.at(10.0)
+    it.add(1, 1.0, 10.0)
+    it.add(2, 1.0, 10.0)
+    keys, weights = taken.strongest()
+    assert keys.tolist() == [1]
+    assert weights.tolist() == pytest.approx([math.exp(-1)])
+    assert len(it) == 2
+
+
+def test_the_largest_weights_for_as_long_as_they_last_stay_finite():
+    it = field()
+    for second in range(2000):
+        it.add(1, 2.0**64, second / 10)
+    assert it.value(1, 199.9) == pytest.approx(2.0**64 / (1 - math.exp(-0.01)), rel=1e-6)
+
+
+def test_an_empty_field_has_no_cells():
+    it = field()
+    assert it.cells(0.0)[0].tolist() == []
+    assert it.cells(1e9, 5)[0].tolist() == []
 
 
 def test_the_first_token_after_a_long_pause_is_kept():
@@ -106,3 +126,19 @@ def test_the_first_token_after_a_long_pause_is_kept():
     it.add(1, 1.0, 0.0)
     it.add(1, 0.5, 500.0)
     assert it.value(1, 500.0) == pytest.approx(0.5)
+
+
+def test_memory_follows_what_is_alive():
+    tracemalloc.start()
+    try:
+        it = field(capacity=1 << 18)
+        empty, _ = tracemalloc.get_traced_memory()
+        for key in range(200_000):
+            it.add(key << 20, 1.0, 0.0)
+        full, _ = tracemalloc.get_traced_memory()
+        it.add(1, 1.0, 1000.0)
+        faded, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(it) == 1
+    assert faded - empty < (full - empty) / 100
