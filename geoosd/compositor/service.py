@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -45,7 +45,13 @@ from geoosd.runtime import sockets
 from geoosd.runtime.health import Finding
 from geoosd.runtime.metrics import RateMeter
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
-from geoosd.runtime.varlink import IncomingCall, invalid_argument, unavailable
+from geoosd.runtime.varlink import (
+    Access,
+    Handler,
+    IncomingCall,
+    invalid_argument,
+    unavailable,
+)
 from geoosd.runtime.watchdog import ask_unix
 from geoosd.wire import framing, messages, pictures
 from geoosd.wire import varlink as wire
@@ -88,6 +94,7 @@ class Compositor:
         self._scene = Scene(runtime.config.compositor.decay_seconds)
         self._places = Places()
         self._themes = Themes(runtime.state_dir)
+        self._keeper = Keeper(runtime, self._scene, self._themes)
         self._tokens, self._messages, self._drawn = RateMeter(), RateMeter(), RateMeter()
         self._ingest = Ingest(self._take, now=runtime.now)
         self._feed = Feed(
@@ -113,31 +120,44 @@ class Compositor:
             registry=runtime.registry,
         )
         self._layout_parts = Parts()
-        self._keeper: Keeper | None = None
+        self._restored = False
         self._canary: float | None = None
         self._register()
 
     def _register(self) -> None:
         server, health = self._runtime.varlink, self._runtime.health
         server.add_interface(wire.interface(_INTERFACE))
-        server.add(f"{_INTERFACE}.Render", self._render, "use")
-        server.add(f"{_INTERFACE}.ListThemes", self._list_themes)
-        server.add(f"{_INTERFACE}.GetTheme", self._get_theme)
-        server.add(f"{_INTERFACE}.SetTheme", self._set_theme, "admin")
-        server.add(f"{_INTERFACE}.SaveTheme", self._save_theme, "use")
-        server.add(f"{_INTERFACE}.AdoptLayout", self._adopt_layout, "admin")
-        server.add(f"{_INTERFACE}.Save", self._save, "admin")
+        for name, handler, access in self._methods():
+            server.add(f"{_INTERFACE}.{name}", partial(self._once_restored, handler), access)
         health.add_probe("ingest", self._probe_ingest)
         health.add_probe("drawing", self._painter.backends.health)
+
+    def _methods(self) -> Iterator[tuple[str, Handler, Access]]:
+        yield "Render", self._render, "use"
+        yield "ListThemes", self._list_themes, "read"
+        yield "GetTheme", self._get_theme, "read"
+        yield "SetTheme", self._set_theme, "admin"
+        yield "SaveTheme", self._save_theme, "use"
+        yield "AdoptLayout", self._adopt_layout, "admin"
+        yield "Save", self._save, "admin"
+
+    async def _once_restored(
+        self, handler: Handler, call: IncomingCall
+    ) -> Mapping[str, Any] | None:
+        """The socket is open before the state is there: what is saved now would replace it."""
+        if not self._restored:
+            raise unavailable("cannot do this yet: the compositor is starting; try again")
+        return await handler(call)
 
     # -- life --------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Restore the state, open the sockets, warm the renderer up; then serve."""
         runtime = self._runtime
-        keeper = self._keeper = Keeper(runtime, self._scene, self._themes)
-        await self._load_themes()
+        keeper = self._keeper
+        await keeper.load_themes()
         self._places = await keeper.restore()
+        self._restored = True
         runtime.health.add_probe("state", keeper.probe)
         runtime.export = lambda: keeper.export(self._places)
         ingest = runtime.listen_unix("ingest", "ingest.sock")
@@ -179,14 +199,10 @@ class Compositor:
         finally:
             path.unlink(missing_ok=True)
 
-    async def _load_themes(self) -> None:
-        for complaint in await self._themes.load():
-            self._runtime.log.warning(complaint)
-
     async def reload(self, config: Config) -> None:
         """Take over decay, record and themes; sockets stay as they are."""
         before = self._themes.current
-        await self._load_themes()
+        await self._keeper.load_themes()
         if self._themes.current != before:
             self._tell_theme()
         settings = config.compositor
@@ -213,8 +229,7 @@ class Compositor:
                     refused.append(error)
                     continue
             good.append(message)
-        if self._keeper is not None:
-            await self._keeper.secure(self._places)
+        await self._keeper.secure(self._places)
         # From here on without a pause: a frame shows exactly the messages up to its seq.
         now = trio.current_time()
         counts: dict[type, int] = {}
@@ -255,7 +270,7 @@ class Compositor:
             details={
                 **self._painter.details(),
                 "frames": str(self._frames.count),
-                "theme": self._themes.current.name,
+                "theme": self._themes.in_use,
                 "epoch": ring.epoch,
                 "seq": str(ring.newest),
                 "producers": ", ".join(self._ingest.connected) or "none",
@@ -333,7 +348,7 @@ class Compositor:
     async def _list_themes(self, _call: IncomingCall) -> Mapping[str, Any]:
         return {
             "themes": msgspec.to_builtins(self._themes.all),
-            "current": self._themes.current.name,
+            "current": self._themes.in_use,
         }
 
     async def _get_theme(self, call: IncomingCall) -> Mapping[str, Any]:
@@ -344,8 +359,7 @@ class Compositor:
         theme = self._themes.find(call.convert(_ThemeName).name)
         self._themes.chosen = theme.name
         self._tell_theme()
-        if self._keeper is not None:
-            await self._keeper.save_choice(self._places)
+        await self._keeper.save_choice(self._places)
         return {"theme": msgspec.to_builtins(theme)}
 
     async def _save_theme(self, call: IncomingCall) -> Mapping[str, Any]:
@@ -357,8 +371,6 @@ class Compositor:
 
     async def _adopt_layout(self, call: IncomingCall) -> Mapping[str, Any]:
         query = call.convert(LayoutQuery)
-        if self._keeper is None:
-            raise unavailable("cannot adopt a layout yet: the state is being restored; try again")
         try:
             layout = None
             if query.tokens:
@@ -376,7 +388,7 @@ class Compositor:
         return {"layout": 0 if layout is None else layout.version, "changed": changed}
 
     async def _save(self, _call: IncomingCall) -> Mapping[str, Any]:
-        if self._keeper is not None and not await self._keeper.save():
+        if not await self._keeper.save():
             raise unavailable("cannot save the state; geoosctl health says why")
         return {}
 

@@ -38,7 +38,8 @@ def test_kill_9_at_any_moment_loses_at_most_what_came_since_the_last_save(tmp_pa
     known, places, following = {}, {}, 0
 
     def on_disk():
-        scene = StateFiles(compositor.scene.parent).load_scene()
+        files = StateFiles(compositor.scene.parent)
+        scene = files.load_scene(files.load_places().districts)
         return (
             scene and scene.thoughts and int(scene.thoughts[-1][0].current_token) == following - 1
         )

@@ -2,7 +2,7 @@
 
 A child of :mod:`test_compositor_kill`, since it forks. The kernel kills in the midst of a write
 (RLIMIT_FSIZE: the write is cut at that byte, the next one ends the process by SIGXFSZ), and SIGKILL
-comes before every line of geoosd.compositor.adapters.snapshot that runs.
+comes before every line of geoosd.compositor.adapters that runs.
 """
 
 import os
@@ -13,19 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
-from geoosd.compositor.adapters import snapshot
-from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
+from geoosd.compositor.adapters import files as on_disk
+from geoosd.compositor.adapters import scene_file, snapshot
+from geoosd.compositor.adapters.scene_file import SceneFile
+from geoosd.compositor.adapters.snapshot import PlacesFile, StateFiles
 from geoosd.wire.messages import District, TokenVisualizationUpdate
 
 
 def scene(weight):
     token = TokenVisualizationUpdate(f"word {weight}", 1, cell=3, district=1)
-    keys = np.arange(2000, dtype=np.uint64)
+    keys = np.arange(1 << 20, (1 << 20) + 2000, dtype=np.uint64)
     weights = np.random.default_rng(int(weight)).random(2000) + weight
     return SceneFile(keys, weights, [(token, weight)])
 
 
 OLD, NEW = scene(1.0), scene(2.0)
+TRACED = [module.__file__ for module in (on_disk, scene_file, snapshot)]
 DISTRICTS = [District(1, "m", "ids"), District(2, "n", "ids")]
 
 
@@ -39,7 +42,7 @@ def killed_at_line(line):
 
     def trace(frame, event, _argument):
         nonlocal count
-        if frame.f_code.co_filename != snapshot.__file__:
+        if frame.f_code.co_filename not in TRACED:
             return None
         if event == "line":
             count += 1
@@ -67,7 +70,8 @@ def was_killed(directory, arm, at):
         os._exit(0)
     _, status = os.waitpid(child, 0)
     again = StateFiles(directory)
-    places, found = again.load_places(), again.load_scene()
+    places = again.load_places()
+    found = again.load_scene(places.districts)
     assert again.complaints == [], (arm.__name__, at, again.complaints)
     assert places.districts in (DISTRICTS[:1], DISTRICTS)
     assert found.thoughts in (OLD.thoughts, NEW.thoughts), (arm.__name__, at)

@@ -348,6 +348,8 @@ async def test_torn_state_is_set_aside_with_a_warning(world):
     await place_some(world)
     state = world.runtime.state_dir
     await world.stop()
+    (state / "themes").mkdir()
+    (state / "themes" / "mine.json").write_bytes(b'{"name": "mine", "title": "Mi')
     for name in ("places.json", "scene.npz"):
         path = state / name
         path.write_bytes(path.read_bytes()[:40])
@@ -356,8 +358,24 @@ async def test_torn_state_is_set_aside_with_a_warning(world):
     assert health["status"] == "warning"
     assert (state / "places.json.unreadable").exists()
     assert (state / "scene.npz.unreadable").exists()
+    assert (state / "themes" / "mine.json.unreadable").exists()
     records, _ = world.runtime.logs.ring.newest(10, lambda each: each.level == "warning")
-    assert len(records) == 2
+    assert len(records) == 3
+
+
+async def test_the_memory_of_places_that_are_lost_is_not_shown_in_others(world):
+    await world.start("bridge.record=full")
+    await place_some(world)
+    state = world.runtime.state_dir
+    await world.stop()
+    (state / "places.json").unlink()
+    await world.start("bridge.record=full")
+    consumer, _ = await world.consumer()
+    await consumer.say(SnapshotRequest())
+    snapshot = await consumer.expect(Snapshot)
+    assert (snapshot.cells, snapshot.tokens, snapshot.districts) == ("", [], [])
+    assert (state / "scene.npz.unreadable").exists()
+    assert (await world.call("io.geoos.Daemon.GetHealth"))["status"] == "warning"
 
 
 BAD = [
@@ -561,6 +579,43 @@ async def test_pictures_are_panned_and_zoomed_and_as_sharp_as_wanted(world):
         assert refused.value.error == INVALID_ARGUMENT
 
 
+async def test_what_comes_before_the_state_is_there_cannot_replace_it(world, monkeypatch):
+    await world.start("bridge.record=full")
+    await place_some(world)
+    await world.stop()
+    kept = (world.runtime.state_dir / "places.json").read_bytes()
+    there, go_on, started = trio.Event(), trio.Event(), trio.Event()
+    load = Keeper.load_themes
+
+    async def late(keeper):
+        await load(keeper)
+        there.set()
+        await go_on.wait()
+
+    async def start():
+        await world.start("bridge.record=full")
+        started.set()
+
+    monkeypatch.setattr(Keeper, "load_themes", late)
+    world.nursery.start_soon(start)
+    with trio.fail_after(10):
+        await there.wait()
+    for method, parameters in (
+        ("SetTheme", {"name": "paper"}),
+        ("Save", None),
+        ("ListThemes", None),
+        ("AdoptLayout", {"model": "m", "tokens": 0, "first": 0, "places": ""}),
+    ):
+        with pytest.raises(VarlinkError, match="the compositor is starting"):
+            await world.call(f"io.geoos.Compositor.{method}", parameters)
+    assert (await world.call("io.geoos.Daemon.GetStatus"))["status"]["state"] == "starting"
+    assert (world.runtime.state_dir / "places.json").read_bytes() == kept
+    go_on.set()
+    with trio.fail_after(10):
+        await started.wait()
+    await world.call("io.geoos.Compositor.SetTheme", {"name": "paper"})
+
+
 async def test_a_theme_is_used_told_and_kept(world):
     await world.start()
     listed = await world.call("io.geoos.Compositor.ListThemes")
@@ -722,7 +777,9 @@ async def test_the_state_is_saved_on_request(world):
     scene = world.runtime.state_dir / "scene.npz"
     assert not scene.exists()
     await world.call("io.geoos.Compositor.Save")
-    assert StateFiles(scene.parent).load_scene().thoughts[0][0].current_token == "a"
+    files = StateFiles(scene.parent)
+    kept = files.load_scene(files.load_places().districts)
+    assert kept.thoughts[0][0].current_token == "a"
     scene.unlink()
     (scene.parent / ".scene.npz.new").mkdir()
     with pytest.raises(VarlinkError, match="geoosctl health"):
@@ -737,8 +794,11 @@ async def test_a_day_of_idling_saves_nothing_and_changes_nothing(autojump_clock,
         runtime = service.Runtime("compositor", loaded, paths, log_book=book)
         scene = Scene(8.0)
         keeper = Keeper(runtime, scene, Themes(runtime.state_dir))
-        await keeper.restore()
-        scene.apply(token(district=1, cell=7), 5.0, trio.current_time())
+        places = await keeper.restore()
+        said = token()
+        places.place(said)
+        await keeper.secure(places)
+        scene.apply(said, 5.0, trio.current_time())
         await keeper.save()
         path = runtime.state_dir / "scene.npz"
         saved, began = path.stat(), trio.current_time()

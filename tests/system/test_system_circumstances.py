@@ -146,6 +146,9 @@ def test_a_downgrade_refuses_and_changes_nothing(machine):
         said = told_by_geoosctl(machine, "compositor")
         assert "places.json: a newer geoos wrote it (format version 99" in said
         assert "install that version again" in said
+        health = machine.call("geoosctl", "health")
+        assert health.returncode == 2
+        assert "places.json: a newer geoos wrote it" in health.stdout
         assert machine.run("cat", f"{state}/places.json") == newer
         assert "unreadable" not in machine.run("ls", state)
         assert all(machine.active(each) for each in DAEMONS if each != "compositor")

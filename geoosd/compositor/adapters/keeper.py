@@ -14,8 +14,9 @@ from typing import Final
 import trio
 
 from geoosd.compositor.adapters import snapshot
-from geoosd.compositor.adapters.snapshot import PlacesFile, SceneFile, StateFiles
-from geoosd.compositor.adapters.themes import Themes
+from geoosd.compositor.adapters.scene_file import SceneFile, encode_scene
+from geoosd.compositor.adapters.snapshot import PlacesFile, StateFiles
+from geoosd.compositor.adapters.themes import Themes, saved
 from geoosd.compositor.core.field import Cells
 from geoosd.compositor.core.layouts import Layout
 from geoosd.compositor.core.places import Places
@@ -46,12 +47,15 @@ class Keeper:
         self._complaint: str | None = None
 
     async def restore(self) -> Places:
-        """The saved places; fills the scene where it was saved, and chooses the saved theme."""
+        """The saved places; fills the scene where it was saved, and chooses the saved theme.
+
+        Raises :class:`~geoosd.errors.StartError` for places of a newer geoos.
+        """
         loaded = await trio.to_thread.run_sync(self._files.load_places)
         if loaded.theme is not None:
             self._themes.chosen = loaded.theme
         if self._keeps_tokens:
-            scene = await trio.to_thread.run_sync(self._files.load_scene)
+            scene = await trio.to_thread.run_sync(self._files.load_scene, loaded.districts)
             if scene is not None:
                 self._scene.memory.restore(scene.keys, scene.weights, trio.current_time())
                 self._scene.thoughts.restore(scene.thoughts)
@@ -59,9 +63,7 @@ class Keeper:
         else:
             await self._write("scene", self._files.remove_scene)
         layouts = await trio.to_thread.run_sync(self._load_layouts, loaded.layouts)
-        for complaint in self._files.complaints:
-            self._runtime.log.warning(complaint, **events.STATE_SET_ASIDE.fields)
-        self._complaint = next(iter(self._files.complaints), None)
+        self._say_set_aside(self._files.complaints)
         return Places(loaded.districts, layouts)
 
     async def adopt(self, places: Places, model: str, layout: Layout | None) -> bool:
@@ -82,6 +84,16 @@ class Keeper:
                 raise OSError(None, self._trouble["places"])
             self._secured = revision
             return True
+
+    async def load_themes(self) -> None:
+        """Read the themes anew, and say what cannot be used.
+
+        Raises :class:`~geoosd.errors.StartError` when there is not even the default one.
+        """
+        loaded = await self._themes.load()
+        for complaint in loaded.unusable:
+            self._runtime.log.warning(complaint)
+        self._say_set_aside(loaded.lost)
 
     async def secure(self, places: Places) -> None:
         """Return when all districts of *places* are on disk, or the disk has refused them."""
@@ -126,10 +138,7 @@ class Keeper:
         return not self._trouble
 
     async def export(self, places: Places) -> list[ExportedFile]:
-        """The state as it is now, whatever the disk says; with no token in it unless that is kept.
-
-        Raises OSError where a theme cannot be read.
-        """
+        """The state as it is now, whatever the disk says; no token is in it unless that is kept."""
         content = PlacesFile.of(places, self._themes.chosen)
         files = [ExportedFile("places.json", BytesIO(snapshot.encode_places(content)))]
         files += [
@@ -142,13 +151,11 @@ class Keeper:
             now = trio.current_time()
             memory, thoughts = self._scene.memory.at(now), self._scene.thoughts.all()
             data = await trio.to_thread.run_sync(
-                lambda: snapshot.encode_scene(_scene_file(memory, thoughts))
+                lambda: encode_scene(_scene_file(memory, thoughts))
             )
             files.append(ExportedFile("scene.npz", BytesIO(data)))
-        files += [
-            ExportedFile(f"themes/{path.name}", BytesIO(path.read_bytes()))
-            for path in sorted((self._files.places_path.parent / "themes").glob("*.json"))
-        ]
+        themes = await trio.to_thread.run_sync(saved, self._runtime.state_dir)
+        files += [ExportedFile(f"themes/{name}", BytesIO(data)) for name, data in themes.items()]
         return files
 
     def probe(self) -> Finding:
@@ -187,6 +194,11 @@ class Keeper:
     @property
     def _keeps_tokens(self) -> bool:
         return self._runtime.config.bridge.record == "full"
+
+    def _say_set_aside(self, complaints: list[str]) -> None:
+        for complaint in complaints:
+            self._runtime.log.warning(complaint, **events.STATE_SET_ASIDE.fields)
+        self._complaint = self._complaint or next(iter(complaints), None)
 
     async def _save_places(self, places: Places) -> bool:
         content = PlacesFile.of(places, self._themes.chosen)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import trio
 
-from geoosd.compositor.adapters.snapshot import replace_file
+from geoosd.compositor.adapters.files import read_file, replace_file, set_aside
 from geoosd.errors import StartError, VarlinkError
 from geoosd.runtime.varlink import unavailable
 from geoosd.wire.messages import MAX_THEME_BYTES, Theme
@@ -19,6 +19,14 @@ DEFAULT: Final = "aurora"
 MAX_THEMES: Final = 256
 _PACKAGE: Final = Path(__file__).resolve().parents[2]
 _ADMINISTRATOR: Final = Path("/etc/geoos/themes")
+
+
+class Loaded(NamedTuple):
+    """Themes by name, and lines: on files that cannot be used, and on those that were set aside."""
+
+    themes: dict[str, Theme]
+    unusable: list[str]
+    lost: list[str]
 
 
 class Themes:
@@ -36,9 +44,14 @@ class Themes:
         return [self._themes[name] for name in sorted(self._themes)]
 
     @property
+    def in_use(self) -> str:
+        """The name of the chosen theme; of the default one while that cannot be read."""
+        return self.chosen if self.chosen in self._themes else DEFAULT
+
+    @property
     def current(self) -> Theme:
-        """The chosen theme; the default one while that cannot be read."""
-        return self._themes.get(self.chosen) or self._themes[DEFAULT]
+        """The theme in use."""
+        return self.find(self.in_use)
 
     def find(self, name: str) -> Theme:
         """The theme of that name. Raises :class:`VarlinkError` when there is none."""
@@ -49,17 +62,17 @@ class Themes:
             raise VarlinkError(NOT_FOUND, {"reason": reason})
         return theme
 
-    async def load(self) -> list[str]:
-        """Read all files anew; a line on each that cannot be used.
+    async def load(self) -> Loaded:
+        """Read all files anew; a user's that cannot be used is set aside.
 
         Raises :class:`StartError` without the default theme, and then changes nothing.
         """
-        where = directories(self._state_dir)
-        found, complaints = await trio.to_thread.run_sync(load, where)
-        if DEFAULT not in found:
-            raise StartError(f"cannot find theme {DEFAULT} in {where[0]}; install again")
-        self._themes = found
-        return complaints
+        *shared, own = directories(self._state_dir)
+        loaded = await trio.to_thread.run_sync(load, shared, own)
+        if DEFAULT not in loaded.themes:
+            raise StartError(f"cannot find theme {DEFAULT} in {shared[0]}; install again")
+        self._themes = loaded.themes
+        return loaded
 
     async def save(self, theme: Theme) -> bool:
         """Keep *theme* among the user's; whether its name is new.
@@ -88,35 +101,64 @@ def directories(state_dir: Path) -> list[Path]:
     return [shipped, _ADMINISTRATOR, state_dir / "themes"]
 
 
-def load(where: Iterable[Path]) -> tuple[dict[str, Theme], list[str]]:
-    """All themes by name, and a line on each file that cannot be used. Blocks."""
+def load(shared: Iterable[Path], own: Path) -> Loaded:
+    """All themes. What cannot be used is left alone in *shared* directories, and set aside in our
+    *own*. Blocks."""
     themes: dict[str, Theme] = {}
-    complaints: list[str] = []
-    for directory in where:
-        for path in sorted(directory.glob("*.json")):
-            try:
-                theme = _read(path)
-            except (OSError, ValueError, RecursionError) as error:
-                complaints.append(f"cannot use theme {path}: {error}")
-            else:
-                themes[theme.name] = theme
-    return themes, complaints
+    unusable: list[str] = []
+    for directory in shared:
+        found, troubles = _read_all(directory)
+        themes |= found
+        unusable += [f"cannot use {path}: {reason}" for path, reason in troubles]
+    found, troubles = _read_all(own)
+    lost = [line for path, reason in troubles for line in set_aside(path, reason)]
+    return Loaded(themes | found, unusable, lost)
+
+
+def saved(state_dir: Path) -> dict[str, bytes]:
+    """The user's themes as files, by file name. Blocks."""
+    themes, _ = _read_all(directories(state_dir)[-1])
+    return {f"{name}.json": _encoded(theme) for name, theme in themes.items()}
+
+
+def _read_all(directory: Path) -> tuple[dict[str, Theme], list[tuple[Path, str]]]:
+    """The themes in *directory*, and what cannot be used with the reason."""
+    themes: dict[str, Theme] = {}
+    try:
+        paths = sorted(path for path in directory.iterdir() if path.suffix == ".json")
+    except FileNotFoundError:
+        return {}, []
+    except OSError as error:
+        return {}, [(directory, str(error.strerror))]
+    troubles: list[tuple[Path, str]] = []
+    for path in paths:
+        try:
+            theme = _read(path)
+        except OSError as error:
+            troubles.append((path, str(error.strerror)))
+        except ValueError as error:
+            troubles.append((path, str(error)))
+        else:
+            themes[theme.name] = theme
+    return themes, troubles
 
 
 def save(state_dir: Path, theme: Theme) -> None:
     """Keep *theme* among the user's, over a shipped one of its name. Blocks; raises OSError."""
     directory = directories(state_dir)[-1]
     directory.mkdir(mode=0o755, exist_ok=True)
-    data = msgspec.json.format(msgspec.json.encode(theme))
-    replace_file(directory / f"{theme.name}.json", data)
+    replace_file(directory / f"{theme.name}.json", _encoded(theme))
+
+
+def _encoded(theme: Theme) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(theme))
 
 
 def _read(path: Path) -> Theme:
-    with path.open("rb") as file:
-        data = file.read(MAX_THEME_BYTES + 1)
-    if len(data) > MAX_THEME_BYTES:
-        raise ValueError(f"larger than {MAX_THEME_BYTES} bytes")
-    theme = msgspec.json.decode(data, type=Theme)
+    try:
+        theme = msgspec.json.decode(read_file(path, MAX_THEME_BYTES), type=Theme)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
     if theme.name != path.stem:
         raise ValueError(f"it is named {theme.name!r}; name the file {theme.name}.json")
     return theme

@@ -34,6 +34,17 @@ def key_of(district: int, cell: int) -> int:
     return district << 20 | cell
 
 
+def check_cells(keys: Keys, weights: Weights) -> None:
+    """Raises ValueError for shapes that differ, keys that come twice, or what :meth:`Field.add`
+    would refuse."""
+    if keys.shape != weights.shape or keys.ndim != 1:
+        raise ValueError(f"{keys.shape} keys do not go with {weights.shape} weights")
+    if not ((weights >= 0) & (weights <= MAX_WEIGHT)).all():
+        raise ValueError("a weight is negative, too large or not finite")
+    if len(np.unique(keys)) != len(keys):
+        raise ValueError("a cell comes twice")
+
+
 class Cells(NamedTuple):
     """The weights of one moment, by themselves: what a thread sorts while the field goes on.
 
@@ -115,14 +126,8 @@ class Field:
         return self.at(now).strongest(limit)
 
     def restore(self, keys: Keys, weights: Weights, now: float) -> None:
-        """Replace everything. Raises ValueError for shapes that differ, keys that come twice, or
-        what :meth:`add` would refuse."""
-        if keys.shape != weights.shape or keys.ndim != 1:
-            raise ValueError(f"{keys.shape} keys do not go with {weights.shape} weights")
-        if not ((weights >= 0) & (weights <= MAX_WEIGHT)).all():
-            raise ValueError("a weight is negative, too large or not finite")
-        if len(np.unique(keys)) != len(keys):
-            raise ValueError("a cell comes twice")
+        """Replace everything. Raises ValueError as :func:`check_cells` does."""
+        check_cells(keys, weights)
         self._origin = now
         self._keep(keys, weights)
         self._sweep(now)

@@ -65,7 +65,8 @@ class Places:
     def __init__(
         self, districts: Iterable[District] = (), layouts: Mapping[str, Layout] | None = None
     ) -> None:
-        """Restore *districts*. Raises ValueError when two claim one index or one model."""
+        """Restore *districts*. Raises ValueError when two claim one index or one model, or one
+        lies where none can."""
         self.layouts = dict(layouts or {})
         self._by_index: dict[int, District] = {}
         self._by_key: dict[tuple[str | None, IdSpace, int], int] = {}
@@ -74,8 +75,11 @@ class Places:
             key = (district.model, district.id_space, district.layout)
             if district.index in self._by_index or key in self._by_key:
                 raise ValueError(f"district {district.index} of {district.model!r} is there twice")
-            if (district.index == 0) != (district.id_space == "given"):
+            given = district.id_space == "given"
+            if (district.index == 0) != given or (district.model is None) != given:
                 raise ValueError(f"district {district.index} cannot hold {district.id_space!r}")
+            if district.index > MAX_DISTRICTS:
+                raise ValueError(f"district {district.index} lies beyond {MAX_DISTRICTS}")
             self._keep(district)
         self.revision = 0
 
@@ -139,7 +143,7 @@ class Places:
         index = self._by_key.get((model, space, layout))
         if index is not None:
             return index
-        if len(self._by_index) >= MAX_DISTRICTS:
+        if space != "given" and self._next > MAX_DISTRICTS:
             raise MessageError(
                 "invalid",
                 f"cannot take payload.model: {MAX_DISTRICTS} models have a place already",
