@@ -1,9 +1,10 @@
 """The pictures of docs/views.md and of the README, from a real model's session: ``make pictures``.
 
-Starts geoos in a directory of its own with the embedded engine, has the model write about a dozen
-things, and takes each view with ``geoosctl snapshot``. Servers tell nothing of attention and
-layers; for those :mod:`gemma` runs the same model file in NumPy and sends what it sees to
-``ingest.sock``, as any producer may. A few minutes on two cores.
+Starts geoos in a directory of its own with the embedded engine, lays the model's vocabulary out by
+meaning, has it write about a dozen things, and takes each view with ``geoosctl snapshot``, and the
+page in a Chromium. Servers tell nothing of attention and layers; for those :mod:`gemma` runs the
+same model file in NumPy and sends what it sees to ``ingest.sock``, as any producer may. A few
+minutes on two cores. ``make pictures ARGS="memory page"`` makes those alone.
 """
 
 from __future__ import annotations
@@ -50,35 +51,38 @@ STARTS = (
     "Dear Sir or Madam, I am writing to",
 )
 LAST = "The geometry of thought is"
+MODEL, IN_NUMPY = "gemma-3-270m", "gemma-3-270m in NumPy"
 
 
 def main() -> None:
     """Make them all."""
     only = set(sys.argv[1:])
+    model = assets.shipped_model()
+    if model is None:
+        sys.exit("the shipped model is not installed: make .venv/.dev")
+    path = assets.provide(model, assets.cache_dir(), lambda done, total: None)
     with tempfile.TemporaryDirectory(prefix="geoos-pictures-") as name, geoos(Path(name)) as shot:
+        shot.lay_out(path)
         for start in STARTS:
             shot.prompt(start, 160)
         shot.prompt(LAST, 220)
         for view, options in (
-            ("activation", ("--labels", "--zoom", "2.6")),
-            ("memory", ("--labels", "--zoom", "1.6")),
-            ("confidence", ("--labels", "--zoom", "3")),
+            ("activation", ("--labels", "--zoom", "1.4")),
+            ("memory", ("--labels", "--zoom", "1.4")),
+            ("confidence", ("--labels", "--zoom", "1.3")),
         ):
             shot.take(view, options, only)
-        model = assets.shipped_model()
-        if model is None:
-            sys.exit("the shipped model is not installed: make .venv/.dev")
-        path = assets.provide(model, assets.cache_dir(), lambda done, total: None)
         look_inside(shot.directory / "run" / "ingest.sock", Gemma(path))
         for view in ("attention", "layers"):
             shot.take(view, (), only)
         shot.prompt(LAST, 220)
         shot.take("models", ("--labels",), only)
+        shot.page("The relationship between mind and body is", only)
 
 
 def look_inside(ingest: Path, gemma: Gemma) -> None:
     """Have the model write once more, and tell what it looked at."""
-    session, model = "numpy", "gemma-3-270m in NumPy"
+    session, model = "numpy", IN_NUMPY
     with socket.socket(socket.AF_UNIX) as geoos:
         geoos.connect(str(ingest))
 
@@ -120,8 +124,8 @@ def packed(step: Step) -> dict[str, Any]:
 class Shot:
     """A running geoos."""
 
-    def __init__(self, directory: Path, environ: dict[str, str]) -> None:
-        self.directory, self.environ = directory, environ
+    def __init__(self, directory: Path, environ: dict[str, str], url: str) -> None:
+        self.directory, self.environ, self.url = directory, environ, url
 
     def ctl(self, *arguments: str) -> str:
         """What ``geoosctl`` says."""
@@ -133,11 +137,30 @@ class Shot:
             sys.exit(f"geoosctl {' '.join(arguments)}: {done.stderr}")
         return done.stdout
 
+    def lay_out(self, path: Path) -> None:
+        """Have tokens of like meaning lie together, in both engines the same."""
+        layout = str(self.directory / "layout.i32")
+        print(self.ctl("map", "build", str(path), "--out", layout).strip(), flush=True)
+        for model in (MODEL, IN_NUMPY):
+            self.ctl("map", "adopt", model, layout)
+
     def prompt(self, text: str, tokens: int) -> None:
         """Have the model continue *text*."""
         wanted = (f"max_tokens={tokens}", "temperature=0.8", "seed=7")
         self.ctl("prompt", text, *(each for one in wanted for each in ("--param", one)))
         print(f"written: {text} …", flush=True)
+
+    def page(self, prompt: str, only: set[str]) -> None:
+        """The README's picture: the page, a while after somebody has typed *prompt*."""
+        if only and "page" not in only:
+            return
+        script = HERE.parents[1] / "tests" / "web" / "screenshot.py"
+        path = IMAGES / "shell.png"
+        subprocess.run(
+            [sys.executable, script, self.url, path, "--prompt", prompt, "--after", "12"],
+            check=True, timeout=120,
+        )  # fmt: skip
+        print(path, flush=True)
 
     def take(self, view: str, options: tuple[str, ...], only: set[str]) -> None:
         """One picture, 1280 × 720 at two device pixels a pixel."""
@@ -179,7 +202,7 @@ enabled = "yes"
     log = directory / "up.log"
     with log.open("wb") as out:
         up = subprocess.Popen([BIN / "geoosd", "up"], env=environ, stdout=out, stderr=out)
-    shot = Shot(directory, environ)
+    shot = Shot(directory, environ, f"http://127.0.0.1:{ports[2]}/")
     try:
         deadline = time.monotonic() + 120
         while True:

@@ -64,7 +64,7 @@ def _stars(told: list[Thought], view: View) -> Splats:
     # Tint 0 is for what is remembered only; a glow that reaches further than its tint would show.
     step = 1 + np.minimum(sure * len(SURENESS), len(SURENESS) - 1).astype(np.uint8)
     light = stars(x, y, np.linspace(0.4, 1.0, len(keys)), step.astype(np.uint8), view)
-    return replace(light, halo=light.halo * 0.8, far=0.0, radius=light.radius * 1.3)
+    return replace(light, halo=light.halo * 1.1, far=0.0, radius=light.radius * 1.7)
 
 
 def _card(

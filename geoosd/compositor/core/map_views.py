@@ -31,7 +31,7 @@ def memory(taken: Moment, look: Look, theme: Theme) -> Drawing:
     known = seen(*taken.remembered, view, taken.tints(len(theme.tints)))
     most = float(known.weight.max(initial=1.0))
     level = np.log2(1 + known.weight) / math.log2(1 + most)
-    light = stars(known.x, known.y, 0.06 + 0.6 * level**1.6, known.tint, view)
+    light = stars(known.x, known.y, 0.12 + 0.75 * level**1.4, known.tint, view)
     # A token that came often is a larger star, as far as its cells leave room.
     light = replace(light, radius=max(light.radius * 0.75, min(0.42 * view.scale, 6 * view.unit)))
     plan = FramePlan(

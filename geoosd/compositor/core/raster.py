@@ -18,7 +18,7 @@ from geoosd.compositor.core.plan import Floats, FramePlan, Overlay, Splats, Stro
 from geoosd.compositor.core.tiles import TILE, LiveTiles
 
 TRAIL: Final = 0.30
-GROUND: Final = 0.13
+GROUND: Final = 0.18
 HALO_SHARE: Final = np.uint64(round(0.46 / 2.6 * ONE))
 FAR_SHARE: Final = np.uint64(round(0.11 / 2.6 * ONE))
 """Of a star's energy, in units of 2**-16."""

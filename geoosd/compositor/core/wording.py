@@ -42,14 +42,14 @@ def placed(wanted: Sequence[tuple[int, str, float]], view: View, theme: Theme) -
     for (_, text, opacity), left, middle in zip(wanted, x.tolist(), y.tolist(), strict=True):
         line = shown(text)[:24]
         left += 9 * view.unit
-        right = left + 0.56 * size * len(line)
+        right = left + 0.6 * size * len(line)
         inside = left > 0 and right < view.width and size < middle < view.height - size
         free = all(
             abs(middle - other) > 1.15 * size or right < begin or left > end
             for begin, end, other in taken
         )
         if line and inside and free:
-            taken.append((left, right + size, middle))
+            taken.append((left - 0.4 * size, right + size, middle))
             labels.append(
                 Label(
                     left, middle, line, size, palette.rgb(theme.text), "lm", opacity,

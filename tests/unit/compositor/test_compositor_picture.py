@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from geoosd.compositor.core import cartography, frame, palette, view
 from geoosd.compositor.core.places import Places, origin_of
-from geoosd.compositor.core.plan import STAR
+from geoosd.compositor.core.plan import STAR, stars
 from geoosd.compositor.core.scene import Scene
 from geoosd.compositor.core.tiles import LiveTiles
 from geoosd.wire.messages import Theme, TokenVisualizationUpdate
@@ -88,6 +88,20 @@ def test_a_palette_runs_from_background_to_the_end_of_the_ramp():
     assert table[-1] == 0xFF000080
     greens = (table[: palette.LEVELS] >> 8 & 255).astype(int)
     assert (np.diff(greens) >= 0).all()
+
+
+def test_a_crowd_is_drawn_smaller_and_what_lies_far_out_makes_no_room():
+    view_ = view.View(0.0, 0.0, 1.0, 1024, 1024)
+    random = np.random.default_rng(3)
+
+    def radius(*parts):
+        x, y = np.concatenate(parts, axis=1)
+        return stars(x, y, np.ones(len(x)), np.zeros(len(x), np.uint8), view_).radius
+
+    alone, spread = np.array([[500.0], [500.0]]), random.uniform(0, 1024, (2, 100))
+    crowd, far = random.uniform(300, 400, (2, 200)), random.uniform(0, 1024, (2, 8))
+    assert radius(alone) > radius(spread) > radius(spread, crowd) > radius(crowd, far)
+    assert radius(crowd, far) == pytest.approx(radius(alone) / 2)
 
 
 def test_an_empty_scene_has_an_empty_plan():

@@ -8,7 +8,7 @@ import pytest
 from geoosd.compositor.core import plan
 from geoosd.compositor.core.overlay import lay
 from geoosd.compositor.core.plan import FramePlan, Overlay, Splats, Stroke, no_splats
-from geoosd.compositor.core.raster import _walk, ground, raster, same_ground
+from geoosd.compositor.core.raster import GROUND, _walk, ground, raster, same_ground
 from geoosd.compositor.core.view import View
 
 VIEW = View(0.0, 0.0, 1.0, 200, 130)
@@ -50,7 +50,7 @@ def test_a_star_reaches_as_far_as_its_glow():
 def test_a_line_has_the_energy_of_its_length():
     drawn = ground(replace(EMPTY, ground=[line((10.0, 20.0), (110.0, 20.0))]))
     where, energy = drawn.dots.inside(192, 256)
-    assert energy.sum() == pytest.approx(100 * 0.13 * 65536, rel=0.01)
+    assert energy.sum() == pytest.approx(100 * GROUND * 65536, rel=0.01)
     assert set((where // 256).tolist()) == {19, 20}
     assert list(drawn.tiles.runs()) == [(0, 0, 2)]
 
