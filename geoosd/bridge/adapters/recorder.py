@@ -229,7 +229,7 @@ class Recorder:
             if self._store is None:
                 self._recording.failed(batch)
             elif await self._try(store_sessions.write, batch):
-                self._recording.written()
+                self._recording.written(batch)
             else:
                 self._recording.failed(batch)
 

@@ -7,9 +7,10 @@ every message, with its time, for replay. The caller's duties, in this order::
     recording.take(session, payloads, now)      # what was published of that session
     recording.close(session, ended, ...)        # once
     batch = recording.batch()                   # to be written in one transaction
-    recording.written() or recording.failed(batch)
+    recording.written(batch) or recording.failed(batch)
 
-When the queue is full, messages are refused and counted in their session as ``lost``. When the
+When the queue is full, messages are refused and counted in their session as ``lost``; so are the
+words of a request where those of the requests before it wait already. When the
 disk refuses (:meth:`Recording.failed`), messages are given up, sessions' lines are kept and tried
 again, and nothing else is taken until something was written. The writer is
 :mod:`..adapters.recorder`.
@@ -39,6 +40,9 @@ CAPACITY: Final = 8192
 MAX_PROMPT: Final = 1 << 18
 """Characters kept of a prompt of geoos's own; bytes of a proxied request of which the words are
 kept."""
+
+MAX_WORDS: Final = 1 << 25
+"""Characters of requests that may wait for the disk together: 128 of the longest prompts."""
 
 _KEPT: Final = (TokenVisualizationUpdate, NeuralStateUpdate, SessionProgress)
 _RANK: Final[Mapping[Provenance, int]] = {"measured": 0, "derived": 1, "assumed": 2, "absent": 3}
@@ -131,9 +135,14 @@ class SessionRecord:
         self.provenance: dict[str, Provenance] = {}
         self.seen: dict[str, Provenance] | None = None
 
-    def forget(self) -> None:
-        """Keep no text from now on."""
-        self.full = False
+    @property
+    def words(self) -> int:
+        """Characters that it holds of what was asked."""
+        said = sum(len(turn.text) for turn in self.turns)
+        return len(self.prompt or "") + len(self.system or "") + said
+
+    def let_go(self) -> None:
+        """Hold nothing of what was asked any longer."""
         self.prompt = self.system = None
         self.turns = ()
 
@@ -176,6 +185,7 @@ class Recording:
         self._said: list[Said] = []
         self._closed: list[SessionRecord] = []
         self._refused = 0
+        self._words = 0
         self._halted = False
 
     @property
@@ -192,7 +202,7 @@ class Recording:
         """Record this much from now on: less at once, more from the next session on."""
         if mode != "full":
             for record in (*self._live.values(), *self._opened, *self._closed):
-                record.forget()
+                self._forget(record)
             self._said.clear()
         self._mode = mode
 
@@ -231,13 +241,19 @@ class Recording:
     def prompt(
         self, session: str, prompt: str | None, system: str | None, turns: tuple[Turn, ...] = ()
     ) -> None:
-        """What was asked, and what was said before it, until the session's line is written; kept in
+        """What was asked, once and right after :meth:`open`, and what was said before it; kept in
         ``full`` alone."""
         record = self._live.get(session)
-        if record is not None and record.full:
-            record.prompt = prompt[:MAX_PROMPT] if prompt else None
-            record.system = system[:MAX_PROMPT] if system else None
-            record.turns = turns
+        if record is None or not record.full:
+            return
+        record.prompt = prompt[:MAX_PROMPT] if prompt else None
+        record.system = system[:MAX_PROMPT] if system else None
+        record.turns = turns
+        if self._words + record.words > MAX_WORDS:
+            record.let_go()
+            record.lost += 1
+            self._refused += 1
+        self._words += record.words
 
     def take(self, session: str | None, payloads: list[Payload], now: float) -> bool:
         """What was published of *session*; whether there is something new to write."""
@@ -301,9 +317,11 @@ class Recording:
         self._opened, self._said, self._closed = [], [], []
         return batch
 
-    def written(self) -> None:
-        """The last batch is safe."""
+    def written(self, batch: Batch) -> None:
+        """*batch* is safe."""
         self._halted = False
+        for record in batch.opened:
+            self._let_go(record)
 
     def failed(self, batch: Batch) -> None:
         """*batch* could not be written: keep the sessions' lines, give up the messages."""
@@ -315,7 +333,7 @@ class Recording:
         self._said.clear()
         if self._mode != "full":
             for record in (*batch.opened, *batch.closed):
-                record.forget()
+                self._forget(record)
         self._opened[:0] = batch.opened
         self._closed[:0] = batch.closed
 
@@ -323,12 +341,23 @@ class Recording:
         """The place of all that was written is gone: what runs is not recorded to its end."""
         self._refused += len(self._live)
         self._live.clear()
-        self.batch()
+        for record in self.batch().opened:
+            self._let_go(record)
 
     def statistics(self) -> Statistics:
         """A copy of the counters."""
         depth = len(self._opened) + len(self._said) + len(self._closed)
         return Statistics(depth, self._capacity, self._refused)
+
+    def _let_go(self, record: SessionRecord) -> None:
+        """Hold nothing of what was asked in it."""
+        self._words -= record.words
+        record.let_go()
+
+    def _forget(self, record: SessionRecord) -> None:
+        """Keep no text of it from now on."""
+        record.full = False
+        self._let_go(record)
 
 
 def finish_code(reason: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from geoosd.bridge.core import recording as recording_module
 from geoosd.bridge.core.exchange import Exchange
 from geoosd.bridge.core.recording import MAX_PROMPT, Recording, error_code, finish_code
 from geoosd.wire.messages import (
@@ -111,7 +112,7 @@ def test_a_refusing_disk_costs_messages_and_no_line():
     assert again.said == []
     assert again.opened == again.closed
     assert (again.closed[0].messages, again.closed[0].lost) == (0, 3)
-    recording.written()
+    recording.written(again)
     assert not recording.halted
     assert recording.statistics().refused == 3
 
@@ -156,6 +157,45 @@ def test_a_failure_that_is_written_full_keeps_its_prompt():
     recording.prompt("s", "kept", None)
     recording.failed(recording.batch())
     assert recording.batch().opened[0].prompt == "kept"
+
+
+def test_words_that_wait_for_the_disk_are_bounded(monkeypatch):
+    monkeypatch.setattr(recording_module, "MAX_WORDS", 10)
+    recording = Recording("full")
+
+    def asked(session):
+        begin(recording, session)
+        recording.prompt(session, "1234", "12", (Turn("user", "12"),))
+        return recording.batch()
+
+    first = asked("a")
+    assert first.opened[0].words == 8
+    recording.failed(first)
+    again = asked("b")  # eight more do not go in beside them
+    assert [(each.id, each.prompt, each.lost) for each in again.opened] == [
+        ("a", "1234", 0),
+        ("b", None, 1),
+    ]
+    assert recording.statistics().refused == 1
+    recording.written(again)
+    assert [each.words for each in again.opened] == [0, 0]
+    assert asked("c").opened[0].prompt == "1234"
+
+
+@pytest.mark.parametrize("how", ["mode", "abandon"])
+def test_words_that_are_given_up_make_room(how, monkeypatch):
+    monkeypatch.setattr(recording_module, "MAX_WORDS", 10)
+    recording = Recording("full")
+    begin(recording)
+    recording.prompt("s", "1234567", None)
+    if how == "mode":
+        recording.set_mode("metadata")
+        recording.set_mode("full")
+    else:
+        recording.abandon()
+    begin(recording, "t")
+    recording.prompt("t", "1234567", None)
+    assert recording.batch().opened[-1].prompt == "1234567"
 
 
 @pytest.mark.parametrize(
