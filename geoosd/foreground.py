@@ -18,12 +18,14 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import httpx
 import trio
 
 from geoosd.config import DAEMONS, SYSTEM_RUNTIME_DIR, Config, Paths, paths, well_known
 from geoosd.errors import EX_CONFIG, EX_SOFTWARE, ConfigError, StartError
+from geoosd.runtime.logs import Lossy
 from geoosd.runtime.service import argument_parser, load_config
 from geoosd.runtime.sockets import bind_tcp, bind_unix
 from geoosd.runtime.supervisor import (
@@ -277,7 +279,7 @@ class _Console:
     def _on_line(self, name: str, line: str) -> None:
         if self._prefixed:
             line = f"{_paint(f'{name:>{_WIDTH}}', _COLORS.get(name, 37))} │ {line}"
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        _print(line)
 
     def _on_change(self, name: str, what: str) -> None:
         _say(f"{name} {what}", error=True)
@@ -296,7 +298,13 @@ def _prefixed(config: Config) -> bool:
 
 def _say(text: str, *, error: bool = False) -> None:
     label = _paint(f"{'geoos':>{_WIDTH}}", 31 if error else 1)
-    print(f"{label} │ {text}", file=sys.stderr, flush=True)  # noqa: T201
+    _print(f"{label} │ {text}")
+
+
+def _print(line: str, to: TextIO | None = None) -> None:
+    stream = Lossy(sys.stderr if to is None else to)
+    stream.write(f"{line}\n")
+    stream.flush()
 
 
 def _paint(text: str, code: int) -> str:
@@ -313,7 +321,7 @@ def _welcome(config: Config, servers: Sequence[str], names: Sequence[str]) -> No
         model = "the embedded one, loading (a few seconds)"
     else:
         model = "none yet: start LM Studio's server (port 1234); it is found within 10 s"
-    print(  # noqa: T201
+    _print(
         f"""
   Geometry OS is ready.
 
@@ -323,7 +331,7 @@ def _welcome(config: Config, servers: Sequence[str], names: Sequence[str]) -> No
     prompt    geoosctl prompt "The geometry of thought is"
     stop      Ctrl-C
 """,
-        flush=True,
+        sys.stdout,
     )
 
 

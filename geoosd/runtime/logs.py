@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias, cast
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, TextIO, TypeAlias, cast
 
 import trio
 
@@ -184,7 +184,7 @@ def configure(
         factory: Any = lambda *_: _JournalLogger(sink)  # noqa: E731
     else:
         processors += _json_lines() if output == "json" else [_console()]
-        factory = structlog.PrintLoggerFactory(sys.stderr)
+        factory = structlog.PrintLoggerFactory(cast("TextIO", Lossy(sys.stderr)))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
@@ -194,6 +194,25 @@ def configure(
     logging.basicConfig(handlers=[_LibraryHandler(logs)], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     return logs
+
+
+class Lossy:
+    """A stream for people's eyes. One that takes no more, such as a file on a full disk or a pipe
+    that nobody reads any longer, loses what is written: nothing ends for that."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write *text*, or lose it."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Let it be seen."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _without_nothing(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from websockets.sync.client import ClientConnection, connect
 
@@ -123,7 +123,7 @@ enabled = "{"yes" if engine else "no"}"
     def log(self) -> Path:
         return self.directory / "up.log"
 
-    def start(self, seconds: float = 30.0) -> None:
+    def start(self, seconds: float = 30.0, stderr: IO[bytes] | int = subprocess.STDOUT) -> None:
         """Start, and wait until it says that it is ready."""
         with self.log.open("ab") as log:
             already = log.tell()
@@ -131,7 +131,7 @@ enabled = "{"yes" if engine else "no"}"
                 [BIN / "geoosd", "up"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=stderr,
                 env=self.environ,
                 start_new_session=True,
             )

@@ -49,6 +49,14 @@ def test_it_stops_within_five_seconds_and_leaves_nothing(unstarted, number):
     assert processes_of(unstarted) == []
 
 
+def test_a_standard_error_that_takes_no_more_ends_nothing(unstarted):
+    with Path("/dev/full").open("wb") as full:
+        unstarted.start(stderr=full)
+    names = set(unstarted.daemons)
+    assert {name for name, pid in unstarted.pids().items() if pid} == names
+    assert unstarted.stop() < 5
+
+
 def test_kill_9_leaves_no_process_and_the_next_start_works(unstarted):
     unstarted.start()
     unstarted.process.kill()

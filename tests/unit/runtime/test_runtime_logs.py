@@ -1,9 +1,12 @@
 """geoosd.runtime.logs: lines, journal fields, threshold, the ring and whoever follows it."""
 
+import io
 import json
 import logging
+import sys
 import threading
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 import structlog
@@ -104,6 +107,19 @@ def test_colour_can_be_forced(configure, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     configure("bridge", "info", "auto").logger().info("ready")
     assert "\x1b[" in capsys.readouterr().err
+
+
+def test_a_record_that_cannot_be_written_is_kept_all_the_same(configure, monkeypatch):
+    with io.TextIOWrapper(Path("/dev/full").open("wb", buffering=0), write_through=True) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        given = configure("bridge", "info", "console")
+        given.logger().info("upstream answered")
+        with pytest.raises(OSError, match="No space left"):
+            full.write("x")
+        monkeypatch.undo()
+    assert [record.event for record in given.ring.newest(9, lambda _: True)[0]] == [
+        "upstream answered"
+    ]
 
 
 def test_records_of_libraries_become_ours(configure):
