@@ -186,7 +186,7 @@ async def test_head_and_expect_are_handled():
                 b"POST /v1/x HTTP/1.1\r\nHost: a\r\n"
                 b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
             )
-            assert await stream.receive_some(100) == b"HTTP/1.1 100 \r\n\r\n"
+            assert await stream.receive_some(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
             await stream.send_all(b"hi")
             assert (await stream.receive_some(100)).startswith(b"HTTP/1.1 200 OK")
         assert upstream.requests[-1].body == b"hi"

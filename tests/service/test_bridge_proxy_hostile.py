@@ -79,6 +79,24 @@ _HEAD = st.sampled_from(
 )
 
 
+async def test_a_body_whose_end_is_told_twice_is_the_last_on_its_connection():
+    """The chunks count; what follows might be meant as a part of it (RFC 9112 §6.1)."""
+    upstream = ScriptedUpstream(answers(OK))
+    async with proxied(upstream) as rig:
+        head = b"POST /v1/x HTTP/1.1\r\nHost: localhost\r\n"
+        body = b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        twice = await say(rig.port, head + b"Content-Length: 60\r\n" + body + head, end=False)
+        assert twice.count(b"HTTP/1.1 200") == 1
+        assert b"connection: close" in twice.lower()
+        (seen,) = upstream.requests
+        assert (seen.body, seen.get(b"content-length")) == (b"{}", None)
+        refused = await say(
+            rig.port, head.replace(b"/v1/x", b"/x") + b"Content-Length: 9\r\n" + body
+        )
+        assert refused.startswith(b"HTTP/1.1 404 Not Found\r\n")
+        assert b"connection: close" in refused.lower()
+
+
 async def test_no_bytes_kill_the_server():
     upstream = ScriptedUpstream(answers(OK))
     tried = []

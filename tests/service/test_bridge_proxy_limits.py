@@ -6,6 +6,7 @@ import pytest
 from scripted_upstream import ScriptedUpstream, answers, ask, proxied, until
 
 from geoosd.bridge.adapters.browsers import Browsers
+from geoosd.bridge.adapters.http_connection import DEFAULT_LIMITS
 from geoosd.config import Address
 from geoosd.wire.messages import SessionEnded
 
@@ -95,6 +96,21 @@ async def test_without_origins_what_the_upstream_says_to_browsers_passes():
         answer = await ask(rig.port, "OPTIONS", CHAT, headers=preflight)
         assert answer.get(b"access-control-allow-origin") == b"*"
         assert upstream.requests[0].method == b"OPTIONS"
+
+
+@pytest.mark.parametrize("status", [413, 500])
+async def test_a_page_may_read_why_its_request_was_not_taken(status):
+    limits = DEFAULT_LIMITS._replace(body_bytes=10)
+    async with proxied(ScriptedUpstream(answers(OK)), limits=limits) as rig:
+        rig.proxy.browsers = Browsers(Address("0.0.0.0", 1235), ["http://page.example"])
+        if status == 500:
+            rig.directory.candidates = None
+        page = [("Origin", "http://page.example")]
+        answer = await ask(
+            rig.port, "POST", CHAT, headers=page, body=bytes(11 if status == 413 else 1)
+        )
+        assert answer.status == status
+        assert answer.get(b"access-control-allow-origin") == b"http://page.example"
 
 
 @pytest.mark.parametrize("origins", [["http://Page.example/"], ["*"]])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import Final, Protocol, TypeAlias
 
 import h11
@@ -17,7 +18,7 @@ import msgspec
 import trio
 
 from geoosd.bridge.adapters.http_body import Limits, RequestBody, RequestError, malformed
-from geoosd.bridge.adapters.http_fields import Fields, first
+from geoosd.bridge.adapters.http_fields import Fields, first, is_chunked
 
 RECEIVE_BYTES: Final = 1 << 16
 _LINGER_SECONDS: Final = 1.0
@@ -133,6 +134,7 @@ class Connection:
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=server.limits.head_bytes)
         self._method = b""
         self._chunked = False
+        self._is_doubtful = False
 
     # -- requests in -------------------------------------------------------------------------------
 
@@ -141,6 +143,10 @@ class Connection:
         seconds = self._server.limits.head_seconds
         while (head := await self._next_head(seconds)) is not None:
             self._method = head.method
+            # Another server before us may have seen another end of it (RFC 9112 §6.1).
+            self._is_doubtful = (
+                is_chunked(head.headers) and first(head.headers, b"content-length") is not None
+            )
             request = ClientRequest(self, head)
             try:
                 await self._handle(request)
@@ -155,7 +161,8 @@ class Connection:
         """The body that follows *head*."""
 
         async def go_on() -> None:
-            await self.inform(h11.InformationalResponse(status_code=100, headers=[]))
+            go_on = h11.InformationalResponse(status_code=100, reason=b"Continue", headers=[])
+            await self.inform(go_on)
 
         async def receive() -> bytes:
             return bytes(await self._stream.receive_some(RECEIVE_BYTES))
@@ -172,7 +179,7 @@ class Connection:
             try:
                 return await self._read_head(scope)
             except h11.RemoteProtocolError as error:
-                await self._refuse(malformed(error))
+                await self._refuse(malformed(error), [])
                 return None
             finally:
                 waiting.discard(scope)
@@ -210,12 +217,13 @@ class Connection:
             await self._server.handler(request)
             await request.body.forget()
         except RequestError as error:
-            await self._refuse(error)
+            await self._refuse(error, request.added)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise
         except Exception as error:  # noqa: BLE001 - one request's bug is not the others'
             self._server.on_bug("http handler", error)
-            await self.refuse(500, "internal_error", "cannot answer: a bug in geoos")
+            message = "cannot answer: a bug in geoos"
+            await self.refuse(500, "internal_error", message, request.added)
 
     async def _watch(self, request: ClientRequest, scope: trio.CancelScope) -> None:
         """Cancel *scope* when the client hangs up, whatever of its bytes is still unread."""
@@ -226,6 +234,11 @@ class Connection:
         scope.cancel()
 
     # -- answers out -------------------------------------------------------------------------------
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether no other request is to come after the current one."""
+        return self._server.draining or self._is_doubtful
 
     @property
     def answer_begun(self) -> bool:
@@ -239,7 +252,7 @@ class Connection:
 
     async def start(self, status: int, reason: bytes, fields: Fields) -> None:
         """Send the head of an answer."""
-        if self._server.draining:
+        if self._is_last:
             fields = [*fields, _CLOSE]
         response = h11.Response(status_code=status, reason=reason, headers=list(fields))
         self._chunked = (
@@ -263,9 +276,11 @@ class Connection:
     async def respond(self, status: int, fields: Fields, body: bytes) -> None:
         """Answer at once, in one piece."""
         fields = [*fields, (b"content-length", str(len(body)).encode())]
-        if self._server.draining and _CLOSE not in fields:
+        if self._is_last and _CLOSE not in fields:
             fields.append(_CLOSE)
-        out = self._h11.send(h11.Response(status_code=status, headers=list(fields)))
+        reason = HTTPStatus(status).phrase.encode()
+        head = h11.Response(status_code=status, reason=reason, headers=list(fields))
+        out = self._h11.send(head)
         if self._method != b"HEAD":
             out += self._h11.send(h11.Data(data=body))
         await self._stream.send_all(out + self._h11.send(h11.EndOfMessage()))
@@ -279,8 +294,8 @@ class Connection:
         body = error_object(status, code, message)
         await self.respond(status, [*_JSON, *fields, _CLOSE], body)
 
-    async def _refuse(self, error: RequestError) -> None:
-        await self.refuse(error.status, error.code, str(error), error.fields)
+    async def _refuse(self, error: RequestError, added: Fields) -> None:
+        await self.refuse(error.status, error.code, str(error), [*error.fields, *added])
 
     async def linger(self) -> None:
         """Let an answer arrive before a close that would reset it (RFC 9112 §9.6).
