@@ -155,14 +155,31 @@ shipped() {
 }
 
 install_files() {
-    local source directory
+    local source directory list=$DESTDIR$OPT/installed
     while read -r source directory; do
         [[ -e $source ]] || continue # a pattern that matched nothing
         install -D -m 0644 -t "$DESTDIR$directory" "$source"
-    done < <(shipped)
+        say "$directory/${source##*/}" >&3
+    done < <(shipped) 3>"$list.new"
+    remove_files_not_in "$list.new"
+    mv -T "$list.new" "$list"
     install -d "$DESTDIR$PREFIX/bin"
     ln -sfn "$OPT/bin/geoosctl" "$DESTDIR$PREFIX/bin/geoosctl"
     ln -sfn "$OPT/bin/geoosd" "$DESTDIR$PREFIX/bin/geoosd"
+}
+
+# What the version before installed and this one does not have; of units, what runs of them ends too,
+# since without its file nobody could restart it.
+remove_files_not_in() {
+    local old=$DESTDIR$OPT/installed path
+    [[ -e $old ]] || return 0
+    while read -r path; do
+        if live && [[ ${path%/*} == */systemd/system ]]; then
+            systemctl --quiet disable --now "${path##*/}" 2>/dev/null || true
+        fi
+        rm -f "$DESTDIR$path"
+        say "removed $path, which this version does not have"
+    done < <(grep -vxFf "$1" "$old")
 }
 
 # Is there a systemd that runs, and is it this root's?
@@ -219,10 +236,13 @@ install_all() {
 uninstall_all() {
     need_root uninstall
     if live; then
-        systemctl --quiet disable --now geoos.target 2>/dev/null || true
+        systemctl --quiet disable --now geoos.target geoos-{backup,structure}.timer 2>/dev/null || true
         systemctl stop 'geoos-*.service' 'geoos-*.socket' geoos.slice 2>/dev/null || true
     fi
     local source directory
+    if [[ -e $DESTDIR$OPT/installed ]]; then
+        sed "s|^|$DESTDIR|" "$DESTDIR$OPT/installed" | xargs -d '\n' rm -f
+    fi
     while read -r source directory; do
         rm -f "$DESTDIR$directory/${source##*/}"
     done < <(shipped)

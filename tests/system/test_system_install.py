@@ -56,7 +56,16 @@ def test_upgrade_while_a_stream_runs(writable):
     writable.configure("# the administrator's own\n[engine]\nenabled = 'no'\n")
 
     files = installed_files(writable)
+    # What runs has a unit more than the version that comes.
+    gone = "/usr/local/lib/systemd/system/geoosgone.service"
+    unit = "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=geoos.target"
+    writable.run("sh", "-c", f"printf '{unit}' >{gone}; echo {gone} >>/opt/geoos/installed")
+    writable.run("systemctl", "daemon-reload")
+    writable.run("systemctl", "enable", "--now", "geoosgone")
     said = install(writable)
+    assert f"removed {gone}, which this version does not have" in said
+    assert writable.call("systemctl", "cat", "geoosgone").returncode != 0
+    assert writable.call("pgrep", "-x", "sleep").stdout == ""
     assert installed_files(writable) == sorted([*files, "/etc/geoos/geoos.toml.new"])
     assert "kept /etc/geoos/geoos.toml" in said
     assert "next: systemctl restart" in said
