@@ -23,7 +23,7 @@ from prometheus_client import Counter
 from geoosd.compositor.adapters import gpu_profile
 from geoosd.compositor.adapters.backends import Backends
 from geoosd.compositor.adapters.encode import MEDIA_TYPES, Format
-from geoosd.compositor.adapters.feed import Feed
+from geoosd.compositor.adapters.feed import SocketFeed
 from geoosd.compositor.adapters.frames import Frames
 from geoosd.compositor.adapters.ingest import Ingest
 from geoosd.compositor.adapters.keeper import Keeper
@@ -32,6 +32,7 @@ from geoosd.compositor.adapters.looking import LayoutQuery, RenderQuery
 from geoosd.compositor.adapters.painter import Painter, Sketch
 from geoosd.compositor.adapters.themes import Themes
 from geoosd.compositor.core import views
+from geoosd.compositor.core.feed import Feed
 from geoosd.compositor.core.layouts import Layout, Parts
 from geoosd.compositor.core.look import Drawing, Look
 from geoosd.compositor.core.moment import moment
@@ -58,7 +59,6 @@ from geoosd.wire import varlink as wire
 from geoosd.wire.canary import passed
 from geoosd.wire.messages import (
     Canary,
-    FeedRequest,
     Message,
     NeuralStateUpdate,
     ProducerHello,
@@ -97,13 +97,16 @@ class Compositor:
         self._keeper = Keeper(runtime, self._scene, self._themes)
         self._tokens, self._messages, self._drawn = RateMeter(), RateMeter(), RateMeter()
         self._ingest = Ingest(self._take, now=runtime.now)
-        self._feed = Feed(
+        self._carrier = SocketFeed(
             secrets.token_hex(8),
             snapshot=self._snapshot,
             theme=lambda: self._themes.current,
             now=runtime.now,
             on_demand=self._ingest.pass_on,
+            on_watcher=lambda: self._frames.asked(),
+            listen=partial(runtime.listen_unix, "feed", "feed.sock"),
         )
+        self._feed: Feed = self._carrier
         self._painter = Painter(runtime.registry, Backends(runtime.log))
         settings = runtime.config.compositor
         self._frames = Frames(
@@ -112,7 +115,6 @@ class Compositor:
             draw=self._draw_frame,
             registry=runtime.registry,
         )
-        self._feed.on_watcher = self._frames.asked
         self._taken = Counter(
             "geoos_compositor_messages",
             "Messages taken from producers, by type",
@@ -161,11 +163,10 @@ class Compositor:
         runtime.health.add_probe("state", keeper.probe)
         runtime.export = lambda: keeper.export(self._places)
         ingest = runtime.listen_unix("ingest", "ingest.sock")
-        feed = runtime.listen_unix("feed", "feed.sock")
         await self._painter.paint(self._first_picture, "png")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.serve_listeners, self._ingest.serve, [ingest])
-            nursery.start_soon(trio.serve_listeners, self._feed.serve, [feed])
+            await nursery.start(self._carrier.run)
             if path := runtime.config.compositor.legacy_socket:
                 nursery.start_soon(self._serve_legacy, _bind_legacy(Path(path)), Path(path))
             nursery.start_soon(keeper.run)
@@ -181,16 +182,11 @@ class Compositor:
         await keeper.save()
 
     def _add_proofs(self) -> None:
-        """What the watchdog tries: a producer's hello is acknowledged, a consumer's is answered."""
+        """What the watchdog tries: a producer's hello is acknowledged, a consumer is answered."""
         paths, proofs = self._runtime.paths, self._runtime.proofs
         hello = framing.encode_frame(messages.encode(ProducerHello(_WATCHDOG, 1), 0.0))
-        request = messages.encode(FeedRequest("newest"), 0.0)
         proofs["ingest"] = partial(ask_unix, paths.socket("ingest.sock"), hello)
-        proofs["feed"] = partial(
-            ask_unix,
-            paths.socket("feed.sock"),
-            framing.encode_feed_frame(framing.KIND_JSON, request),
-        )
+        proofs["feed"] = self._carrier.prove
 
     async def _serve_legacy(self, listener: trio.SocketListener, path: Path) -> None:
         """The predecessor's socket: the same framing, and no hello."""
@@ -255,12 +251,12 @@ class Compositor:
     def report(self) -> Report:
         """Rates, queues, and what there is on the map."""
         now = trio.current_time()
-        ring, scene = self._feed.ring, self._scene
+        scene = self._scene
         rate = self._tokens.per_second(now)
         return Report(
             status=f"{rate:.0f} tokens/s, {len(scene.in_flight)} sessions, "
             f"feed consumers {self._feed.consumers}; {self._painter.status()}",
-            addresses=[str(self._runtime.paths.socket(name)) for name in _SOCKETS],
+            addresses=[str(self._runtime.paths.socket("ingest.sock")), *self._carrier.addresses],
             rates={
                 "tokens": round(rate, 2),
                 "messages": round(self._messages.per_second(now), 2),
@@ -271,8 +267,8 @@ class Compositor:
                 **self._painter.details(),
                 "frames": str(self._frames.count),
                 "theme": self._themes.in_use,
-                "epoch": ring.epoch,
-                "seq": str(ring.newest),
+                "epoch": self._feed.epoch,
+                "seq": str(self._feed.newest),
                 "producers": ", ".join(self._ingest.connected) or "none",
                 "districts": str(len(self._places)),
                 "active_cells": str(len(scene.activation)),
@@ -336,7 +332,7 @@ class Compositor:
 
         def take() -> Sketch:
             nonlocal seq
-            seq, theme = self._feed.ring.newest, self._themes.current
+            seq, theme = self._feed.newest, self._themes.current
             taken = moment(self._scene, self._places, trio.current_time())
             return lambda: lettered(views.draw(taken, look, theme))
 
@@ -400,9 +396,6 @@ class Compositor:
         self._feed.publish(ThemeChanged(self._themes.current), self._runtime.now())
         self._feed.wake()
         self._frames.changed()
-
-
-_SOCKETS: Final = ("ingest.sock", "feed.sock")
 
 
 def _bind_legacy(path: Path) -> trio.SocketListener:

@@ -237,9 +237,9 @@ publish = Hub.publish
 Hub.publish = lambda self, message, data: acts() or publish(self, message, data)
 """
 SILENT_COMPOSITOR = """
-from geoosd.compositor.adapters.feed import Feed
-publish = Feed.publish
-Feed.publish = lambda self, *message: None if acts() else publish(self, *message)
+from geoosd.compositor.adapters.feed import SocketFeed
+publish = SocketFeed.publish
+SocketFeed.publish = lambda self, *message: None if acts() else publish(self, *message)
 """
 
 

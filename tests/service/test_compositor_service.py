@@ -14,7 +14,7 @@ import trio.testing
 from PIL import Image
 
 from geoosd import config
-from geoosd.compositor.adapters.feed import Feed
+from geoosd.compositor.adapters.feed import SocketFeed
 from geoosd.compositor.adapters.ingest import PATIENCE, Ingest
 from geoosd.compositor.adapters.keeper import Keeper
 from geoosd.compositor.adapters.snapshot import StateFiles
@@ -817,43 +817,49 @@ async def test_a_day_of_idling_saves_nothing_and_changes_nothing(autojump_clock,
     )
 
 
-async def test_a_consumer_that_does_not_read_gets_a_gap_and_holds_up_nobody(nursery):
-    feed = Feed(
+async def test_slow_consumers_get_gaps_and_hold_up_nobody(nursery):
+    """Five consumers at once; two of them do not read until everything has been published."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    feed = SocketFeed(
         "e",
         snapshot=lambda seq: Snapshot(seq, [], [], ""),
         theme=lambda: None,
         now=lambda: 0.0,
         on_demand=lambda _demand: None,
+        listen=lambda: listener,
         count=100,
     )
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    nursery.start_soon(trio.serve_listeners, feed.serve, [listener])
+    await nursery.start(feed.run)
     port = listener.socket.getsockname()[1]
-    slow, quick = [Peer(await trio.open_tcp_stream("127.0.0.1", port), feed=True) for _ in range(2)]
-    for peer in (slow, quick):
+    peers = [Peer(await trio.open_tcp_stream("127.0.0.1", port), feed=True) for _ in range(5)]
+    for peer in peers:
         await peer.say(FeedRequest("oldest"))
         await peer.expect(Hello)
+    assert feed.consumers == 5
+    slow, quick = peers[:2], peers[2:]
     published = 4000
     for number in range(published):
         feed.publish(token("x" * 4000, number), 0.0)
         feed.wake()
-        assert (await quick.hear()).seq == number + 1
+        for peer in quick:
+            assert (await peer.hear()).seq == number + 1
     assert any(queue.dropped == 0 and queue.depth > 0 for queue in feed.queues()[1:])
-    last, lost, heard = 0, 0, 0
-    while last < published:
-        message = await slow.hear()
-        if isinstance(message.payload, Gap):
-            assert message.payload.from_seq == last + 1
-            last = message.payload.to_seq
-            lost += message.payload.dropped
-        else:
-            assert message.seq == last + 1
-            last = message.seq
-            heard += 1
-    assert lost > 0
-    assert lost + heard == published
-    await slow.stream.aclose()
-    await quick.stream.aclose()
+    for peer in slow:
+        last, lost, heard = 0, 0, 0
+        while last < published:
+            message = await peer.hear()
+            if isinstance(message.payload, Gap):
+                assert message.payload.from_seq == last + 1
+                last = message.payload.to_seq
+                lost += message.payload.dropped
+            else:
+                assert message.seq == last + 1
+                last = message.seq
+                heard += 1
+        assert lost > 0
+        assert lost + heard == published
+    for peer in peers:
+        await peer.stream.aclose()
 
 
 async def test_the_legacy_socket_takes_old_producers(world, tmp_path):

@@ -1,4 +1,4 @@
-"""The feed server (docs/interfaces.md, Feed): numbered messages to any number of consumers.
+"""The feed over a Unix socket (docs/interfaces.md, Feed): the adapter of :class:`..core.feed.Feed`.
 
 One ring (:mod:`..core.ring`) holds the encoded frames; a consumer is a cursor, one task that reads
 and one that writes, so a slow one costs nobody else anything: it gets a Gap when the ring has
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import trio
 
 from geoosd.compositor.core.ring import FeedRing
 from geoosd.errors import FrameTooLarge, MessageError
+from geoosd.runtime.watchdog import ask_unix
 from geoosd.wire.framing import (
     KIND_JSON,
     KIND_PICTURE,
@@ -46,8 +48,11 @@ _MAX_CONTROL: Final = 64
 """Answers that wait for one consumer; one that asks on without reading is cut off."""
 
 
-class Feed:
-    """The feed and its consumers. *snapshot* makes the scene's Snapshot as of a number."""
+class SocketFeed:
+    """The feed and its consumers.
+
+    *snapshot* makes the scene's Snapshot as of a number. *listen* gives the socket to serve.
+    """
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class Feed:
         theme: Callable[[], Theme],
         now: Callable[[], float],
         on_demand: Callable[[Demand], None],
+        listen: Callable[[], trio.SocketListener],
         on_watcher: Callable[[], None] = lambda: None,
         count: int = RING_COUNT,
         size: int = RING_BYTES,
@@ -67,12 +73,35 @@ class Feed:
         self.now = now
         self.demand = Demand()
         self.errors = 0
-        self.overruns = 0
         self.counted = 0
+        self.addresses: list[str] = []
         self.on_watcher = on_watcher
         self._on_demand = on_demand
+        self._listen = listen
         self._consumers: dict[int, _Consumer] = {}
         self._serial = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Open the socket and serve consumers, for ever."""
+        listener = self._listen()
+        self.addresses = [str(listener.socket.getsockname())]
+        task_status.started()
+        await trio.serve_listeners(self.serve, [listener])
+
+    async def prove(self) -> None:
+        """What the watchdog tries: a consumer that comes is answered."""
+        request = encode(FeedRequest("newest"), 0.0)
+        await ask_unix(Path(self.addresses[0]), encode_feed_frame(KIND_JSON, request))
+
+    @property
+    def epoch(self) -> str:
+        """The ring's."""
+        return self.ring.epoch
+
+    @property
+    def newest(self) -> int:
+        """The ring's newest number."""
+        return self.ring.newest
 
     def publish(self, payload: Payload, timestamp: float) -> None:
         """Number and keep one message; call :meth:`wake` after the last one of a batch."""
@@ -142,7 +171,7 @@ class Feed:
 class _Consumer:
     """One connection. Nothing is sent before its first FeedRequest but what it asked for."""
 
-    def __init__(self, feed: Feed, stream: trio.SocketStream) -> None:
+    def __init__(self, feed: SocketFeed, stream: trio.SocketStream) -> None:
         self.demand = Demand()
         self.missed = 0
         self._feed = feed
@@ -254,7 +283,6 @@ class _Consumer:
         if batch.gap is None:
             return batch.data
         self.missed += batch.gap.dropped
-        self._feed.overruns += 1
         return self._answer(batch.gap) + batch.data
 
     async def _send(self, data: bytes) -> None:
