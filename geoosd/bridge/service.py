@@ -45,6 +45,9 @@ _NOBODYS_FAULT: Final = (CLIENT_GONE, "the bridge stopped")
 _LOSS_MEMORY: Final = 300.0
 """Seconds for which a loss in the outbox stays a warning."""
 
+_LOOK_SECONDS: Final = 0.25
+"""Between two looks whether a request still runs, while draining."""
+
 
 class _Proxied(NamedTuple):
     """A proxied request: the model its client asked for, and what its answer shows of it."""
@@ -163,7 +166,8 @@ class Bridge:
             await runtime.draining.wait()
             while self._exchanges:
                 self._idle = trio.Event()
-                await self._idle.wait()
+                with trio.move_on_after(_LOOK_SECONDS):  # one that was given up tells nobody
+                    await self._idle.wait()
             await self._tokenizing.wait_settled()
             await self._replays.wait_ended()
             await self._ingest.wait_settled()

@@ -23,7 +23,8 @@ class Session(Struct):
     ``started`` and ``ended`` are seconds since the epoch and order nothing: lists are in the order
     in which sessions began. ``duration`` and ``time_to_first_token`` are seconds of a clock that
     does not jump. ``error`` is a code such as ``client_gone`` or ``http_400``. ``provenance`` says
-    for each field the weakest of its tokens. ``messages`` are kept for replay; ``lost`` could not
+    for each field the weakest of its tokens. ``tokens`` were made, as far as the server or its
+    answer tells. ``messages`` are kept for replay; ``lost`` could not
     be kept.
     """
 

@@ -264,6 +264,9 @@ async def test_a_tap_that_raises_is_dropped_and_the_bytes_flow(fails_at, monkeyp
         assert answer.body == DONE * 50
         assert answer.complete
         assert len(rig.bugs) == 1  # told once a session, not once a chunk
+        if fails_at == "receive":
+            (ended,) = rig.of(SessionEnded)
+            assert ended.error.startswith("geoos itself failed")
 
 
 async def test_a_slow_client_holds_the_upstream_not_the_memory():

@@ -15,7 +15,7 @@ import trio
 from geoosd import config
 from geoosd.bridge.adapters import upstream as upstream_module
 from geoosd.bridge.adapters import watched as watched_module
-from geoosd.bridge.service import SPEC
+from geoosd.bridge.service import SPEC, Bridge
 from geoosd.errors import ConfigError, VarlinkError
 from geoosd.runtime import logs, service, varlink
 from geoosd.wire import framing, messages
@@ -669,3 +669,29 @@ async def test_a_proxied_request_is_seen(tmp_path, upstream, nursery):
         records, _position = runtime.logs.ring.newest(999, lambda record: True)
         assert any(record.session == session for record in records)
         assert not any("lighthouse" in str(record) for record in records)
+
+
+async def test_a_bug_while_a_session_ends_does_not_hold_up_the_stop(
+    tmp_path, upstream, monkeypatch
+):
+    """Nobody tells that such a request is over: its tap has forgotten it."""
+    upstream.hold = trio.Event()
+
+    def bug(*_):
+        raise ZeroDivisionError
+
+    async with running(tmp_path, settings(config.Upstream("fake", upstream.url))) as runtime:
+        address = (await get(runtime, "GetStatus"))["status"]["addresses"][0]
+        body = {"model": "gemma", "stream": True, "messages": []}
+        async with (
+            httpx.AsyncClient(trust_env=False) as client,
+            client.stream("POST", f"{address}/v1/chat/completions", json=body) as answer,
+        ):
+            monkeypatch.setattr(Bridge, "_ended", bug)
+            runtime.draining.set()
+            upstream.hold.set()
+            assert await answer.aread() == STREAM
+    records, _position = runtime.logs.ring.newest(999, lambda record: True)
+    said = [record.event for record in records]
+    assert "bug" in said
+    assert "drain deadline passed" not in said

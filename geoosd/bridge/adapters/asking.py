@@ -20,6 +20,7 @@ from typing import Final, Protocol, TypeAlias
 import trio
 
 from geoosd.bridge.adapters.directory import Directory
+from geoosd.bridge.adapters.tap import OUR_FAULT
 from geoosd.bridge.adapters.upstream import Refused
 from geoosd.bridge.adapters.watched import STARTING_SECONDS
 from geoosd.bridge.core import question
@@ -142,7 +143,7 @@ class Asker:
                 error = await self._try(asked, routes, client, session)
             except Exception as bug:  # noqa: BLE001 - one session's bug is no other's end
                 self._on_bug(f"prompt of session {exchange.session}", bug)
-                error = "geoos itself failed; see: geoosctl logs --level error"
+                error = OUR_FAULT
             finally:
                 # Where the caller is gone, saying it raises at once, after the map was told.
                 await session.end(error)

@@ -1,14 +1,16 @@
 """The tap: what geoos learns of a proxied request, behind a firewall.
 
 Its methods are called after the bytes they speak of were sent on. They never block and never raise:
-the first failure is told once to *on_bug*, and the rest of that request passes unseen (design:
-"the tap never harms the traffic"). The reading itself is :mod:`..core.exchange`.
+the first failure is told once to *on_bug*, ends the session on the map, and the rest of that
+request passes unseen (design: "the tap never harms the traffic"). The reading itself is
+:mod:`..core.exchange`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from contextlib import suppress
+from typing import Final, TypeAlias
 
 import h11
 import trio
@@ -20,6 +22,9 @@ from geoosd.wire.messages import Payload
 
 Publish: TypeAlias = Callable[[list[Payload]], None]
 """Takes messages for the map; synchronous and bounded."""
+
+OUR_FAULT: Final = "geoos itself failed; see: geoosctl logs --level error"
+"""The error of a session that a bug of ours has ended."""
 
 
 class Tap:
@@ -73,5 +78,7 @@ class Tap:
             if payloads := happened(self.exchange):
                 self._publish(payloads)
         except Exception as error:  # noqa: BLE001 - the firewall between the map and the traffic
-            self.exchange = None
+            exchange, self.exchange = self.exchange, None
             self._on_bug(f"tap of session {self.session}", error)
+            with suppress(Exception):  # what has failed once may fail again
+                self._publish(exchange.finish(trio.current_time(), OUR_FAULT))

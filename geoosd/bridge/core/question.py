@@ -23,6 +23,10 @@ TOP: Final = 5
 CONTINUATION_TOKENS: Final = 256
 """How far a model without a chat template goes on at most: it knows no end of an answer."""
 
+MAX_MODELS: Final = 4096
+"""Models of one server that are listed; of further ones it may be asked by name all the same."""
+
+_MAX_NAME: Final = 1024
 _FALLBACK_TEMPLATE: Final = (
     "{%- for message in messages -%}\n"
     "  {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' -}}\n"
@@ -169,14 +173,17 @@ class About(NamedTuple):
 
 
 def read_models(body: bytes) -> Listing | None:
-    """Read ``/v1/models``; None where that is not what a model server answers."""
+    """Read ``/v1/models``; None where that is not what a model server answers.
+
+    An entry without an id, or with one longer than 1024 characters, is left out.
+    """
     try:
         models = msgspec.json.decode(body, type=_Models)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if models.data is None:
         return None
-    entries = [entry for entry in models.data if isinstance(entry.get("id"), str)]
+    entries = [entry for entry in models.data if _is_name(entry.get("id"))][:MAX_MODELS]
     owners = {entry.get("owned_by") for entry in entries}
     kind: Kind | None = None
     if "llamacpp" in owners:
@@ -184,6 +191,10 @@ def read_models(body: bytes) -> Listing | None:
     elif "vllm" in owners:
         kind = "vllm"
     return Listing(entries, kind)
+
+
+def _is_name(said: Any) -> bool:
+    return isinstance(said, str) and 0 < len(said) <= _MAX_NAME
 
 
 def read_props(body: bytes) -> About:

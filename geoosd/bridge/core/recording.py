@@ -289,7 +289,8 @@ class Recording:
         tokens: int,
         now: float,
     ) -> None:
-        """A session is over."""
+        """A session is over. *tokens* came as messages, which may be fewer than the server made: a
+        whole answer without log-probabilities is one."""
         record = self._live.pop(session, None)
         if record is None:
             return
@@ -302,7 +303,7 @@ class Recording:
             duration=duration,
             time_to_first_token=ended.time_to_first_token,
             tokens_per_second=ended.tokens_per_second,
-            tokens=tokens,
+            tokens=max(tokens, (usage.completion_tokens or 0) if usage else 0),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             total_tokens=usage.total_tokens if usage else None,

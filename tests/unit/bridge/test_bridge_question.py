@@ -1,10 +1,12 @@
 """geoosd.bridge.core.question: what Prompt asks, and what servers say of themselves."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from geoosd.bridge.core.question import (
+    MAX_MODELS,
     About,
     Question,
     choices_of,
@@ -75,6 +77,13 @@ def test_read_models():
     assert listing.kind == "llama.cpp"
     assert read_models(b'{"data":[{"id":"a","owned_by":"vllm"}]}').kind == "vllm"
     assert read_models(b'{"data":[]}').kind is None
+
+
+def test_models_without_a_name_or_end_are_not_listed():
+    odd = [{"id": ""}, {"id": "x" * 1025}, {"id": None}]
+    many = [{"id": f"m{number}"} for number in range(MAX_MODELS + 1)]
+    listing = read_models(json.dumps({"data": odd + many}).encode())
+    assert listing.ids == [f"m{number}" for number in range(MAX_MODELS)]
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,16 @@ def test_full_keeps_messages_with_their_times():
     assert batch.closed[0].line.prompt_tokens is None
 
 
+@pytest.mark.parametrize(
+    ("usage", "tokens"), [(None, 3), (Usage(1, 8, 9), 8), (Usage(1, 0, 1), 3), (Usage(1), 3)]
+)
+def test_tokens_are_those_the_server_made(usage, tokens):
+    recording = Recording("metadata")
+    begin(recording)
+    end(recording, usage=usage)
+    assert recording.batch().closed[0].line.tokens == tokens
+
+
 def test_off_records_nothing():
     recording = Recording("off")
     begin(recording)
