@@ -30,6 +30,8 @@ class Server:
         assert path == "/tokenize"
         asked = json.loads(body)
         if upstream == "v":
+            if self.hold is not None and asked["prompt"] in self.hold:
+                await self.hold[asked["prompt"]].wait()
             return self.vllm(asked)
         self.asked.append((upstream, asked["model"], asked["content"]))
         await trio.sleep(self.seconds)
@@ -152,6 +154,27 @@ async def test_a_server_that_is_late_is_left_alone_for_a_while(autojump_clock, r
     assert rig.ids[-1] == ("c", 99)
 
 
+async def test_a_server_that_cannot_keep_up_is_left_alone_for_a_while(
+    autojump_clock, rig, monkeypatch
+):
+    monkeypatch.setattr(tokenize_module, "MAX_WAITING", 4)
+    rig.server.seconds = PATIENCE / 2
+    rig.say("a")
+    rig.say("b", "c", "d")
+    assert not rig.ids
+    rig.say("e")
+    assert rig.ids == [(each, None) for each in "abcde"]
+    rig.say("f", session="t")
+    assert rig.ids[-1] == ("f", None)
+    rig.end()
+    await rig.tokenizing.wait_settled()
+    assert isinstance(rig.out[-1], SessionEnded)
+    await trio.sleep(REST_SECONDS)
+    rig.say("e", session="u")
+    await rig.tokenizing.wait_settled()
+    assert rig.ids[-1] == ("e", 101)
+
+
 @pytest.mark.parametrize("how", ["status", "error", "bug"])
 async def test_a_server_that_fails_holds_nothing_up(autojump_clock, rig, how):
     if how == "status":
@@ -197,6 +220,18 @@ async def test_vllm_is_asked_for_each_text_once(autojump_clock, rig):
     rig.end("t", upstream="v")
     await rig.tokenizing.wait_settled()
     assert rig.ids[4:] == [("a", 97), ("c", None)]
+
+
+async def test_what_vllm_has_told_does_not_wait_for_the_rest(autojump_clock, rig):
+    rig.server.hold = {"c": trio.Event()}
+    rig.say("a", "b", "c", upstream="v")
+    with trio.fail_after(5):
+        while len(rig.ids) < 2:
+            await trio.lowlevel.checkpoint()
+    assert rig.ids == [("a", 97), ("b", 98)]
+    rig.server.hold["c"].set()
+    await rig.tokenizing.wait_settled()
+    assert rig.ids[-1] == ("c", 99)
 
 
 async def test_only_so_many_models_are_remembered(autojump_clock, rig):

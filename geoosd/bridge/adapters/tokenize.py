@@ -3,8 +3,8 @@
 Every message for the map passes here after the client has its bytes. A session of an upstream that
 has no ``/tokenize``, or whose tokens came with ids, passes at once; else its messages wait in a
 :class:`..core.identify.Line` while one task for each model asks for what is not known yet, many
-texts a request. An upstream that fails or takes longer than ``PATIENCE`` is left alone for a while,
-and what waited goes on without ids.
+texts a request. An upstream that fails, takes longer than ``PATIENCE`` or cannot keep up is left
+alone for a while, and what waited goes on without ids.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ MAX_TEXTS: Final = 128
 MAX_BYTES: Final = 8192
 """UTF-8 bytes of the texts in one request. No more tokens than that can come of them, so that what
 is learnt is not forgotten before it is used."""
+
+MAX_WAITING: Final = 1024
+"""Messages of one session that may wait: a server that is always a little late would let them grow
+for as long as the session lasts."""
 
 MAX_MODELS: Final = 4
 """Vocabularies that are remembered."""
@@ -122,7 +126,11 @@ class Tokenizing:
                 return
             self._sessions[session] = at
             at.lines[session] = Line(at.vocabulary)
-        self._forward(at, session, at.lines[session].put(payloads))
+        line = at.lines[session]
+        self._forward(at, session, line.put(payloads))
+        if len(line) > MAX_WAITING:
+            at.rests_until = trio.current_time() + REST_SECONDS
+            self._release(at, give_up=True)
         if at.asking or session not in at.lines or not len(at.lines[session]):
             return
         if self._nursery is None or trio.current_time() < at.rests_until:
@@ -170,6 +178,7 @@ class Tokenizing:
             for text in texts:
                 body = await self._ask(at, vllm.request_of(text, at.name))
                 at.vocabulary.learn(text, vllm.read_answer(text, body))
+                self._release(at)
             return
         found = read_answer(texts, await self._ask(at, request_of(texts, at.name)))
         if found is not None:
