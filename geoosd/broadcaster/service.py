@@ -245,7 +245,7 @@ class Broadcaster:
             queues=[
                 reports.Queue("ring", len(ring), limits.ring_frames, "drop_oldest", ring.first),
                 reports.Queue(
-                    "viewers", self.worst_lag(), limits.max_lag, "drop_oldest", self.hub.dropped
+                    "viewer lag", self.worst_lag(), limits.max_lag, "drop_oldest", self.hub.dropped
                 ),
             ],
             links=[self.feed.link.report()],

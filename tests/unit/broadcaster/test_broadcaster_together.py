@@ -18,7 +18,7 @@ def status(viewers, seq, rate, lag, dropped):
         rates={"messages": rate},
         queues=[
             Queue("ring", seq, 8192, "drop_oldest", 7),
-            Queue("viewers", lag, 1000, "drop_oldest", dropped),
+            Queue("viewer lag", lag, 1000, "drop_oldest", dropped),
         ],
         links=[Link("feed", "/run/feed.sock", "connected", 1.0)],
         details={"viewers": str(viewers), "lagging": "1", "seq": str(seq), "epoch": "e"},
@@ -33,7 +33,7 @@ def test_a_status_of_two():
     assert one.rates == {"messages": 10.0}
     assert one.queues == [
         Queue("ring", 50, 8192, "drop_oldest", 7),
-        Queue("viewers", 80, 1000, "drop_oldest", 5),
+        Queue("viewer lag", 80, 1000, "drop_oldest", 5),
     ]
     assert [link.name for link in one.links] == ["feed 1", "feed 2"]
     assert one.details == {
