@@ -15,7 +15,7 @@ from PIL import Image
 
 from geoosd import config
 from geoosd.compositor.adapters.feed import SocketFeed
-from geoosd.compositor.adapters.ingest import PATIENCE, Ingest
+from geoosd.compositor.adapters.ingest import PATIENCE, TICK, Ingest
 from geoosd.compositor.adapters.keeper import Keeper
 from geoosd.compositor.adapters.snapshot import StateFiles
 from geoosd.compositor.adapters.themes import Themes
@@ -233,6 +233,38 @@ async def test_sessions_of_a_dead_producer_are_ended_in_its_stead(autojump_clock
     await trio.sleep(PATIENCE * 0.2)
     assert taken[3:] == [SessionEnded("open", error="bridge-1 went away before the answer ended")]
     assert ingest.unfinished.of("bridge-1") == []
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_counts_as_taken_is_taken_though_the_connection_breaks(autojump_clock, nursery):
+    """It breaks while a batch waits for the disk; sent again, the message would be a repeat."""
+    taken, disk = [], trio.Event()
+
+    async def take(batch):
+        await disk.wait()
+        taken.extend(message.payload.current_token for message in batch)
+        return []
+
+    ingest = Ingest(take, now=lambda: 1.0)
+
+    async def producer():
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(ingest.serve, theirs)
+        peer = Peer(ours, feed=False)
+        await peer.say(ProducerHello("p", 1))
+        await peer.raw(b"{nonsense")
+        await peer.say(token("once"), n=1)
+        return peer
+
+    first = await producer()
+    await trio.sleep(TICK / 2)
+    await first.stream.aclose()
+    await trio.sleep(TICK * 2)  # the answer to the nonsense finds nobody, which ends the connection
+    disk.set()
+    again = await producer()
+    while not isinstance((await again.hear()).payload, Ack):
+        pass
+    assert taken == ["once"]
     nursery.cancel_scope.cancel()
 
 

@@ -141,7 +141,10 @@ class _Producer:
             else:
                 ingest.repeats += 1
         if good:
-            for refusal in await ingest.take(good):
+            # Their numbers count as taken: so they are, though the connection may break meanwhile.
+            with trio.CancelScope(shield=True):
+                refusals = await ingest.take(good)
+            for refusal in refusals:
                 self._refuse(refusal)
             if self.name is not None:
                 for message in good:
