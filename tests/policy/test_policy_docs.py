@@ -4,12 +4,14 @@ A line that says "coming" may name what is not there yet; nothing else may.
 """
 
 import re
+import shlex
 
 import click
 import msgspec
 import pytest
 from repository import ROOT, documents, name
 
+import geoosctl.cli
 from geoosd import __main__ as geoosd
 from geoosd import config
 
@@ -70,6 +72,52 @@ def test_every_verb_of_geoosctl_that_is_named_exists():
     verbs = geoosctl_verbs()
     found = list(mentioned(r"(?:`|^|sudo |\$ )geoosctl (?:--\w+ )*([a-z][a-z-]*)"))
     assert [where for verb, where in found if verb not in verbs] == []
+
+
+def parse(words):
+    """As geoosctl would, without running it. Raises :class:`click.UsageError`."""
+    command, context, label = geoosctl.cli.cli, None, "geoosctl"
+    while command is not None:
+        context = command.make_context(label, list(words), parent=context)
+        words = [*context._protected_args, *context.args]
+        if not isinstance(command, click.Group) or not words:
+            return
+        label, command, words = command.resolve_command(context, words)
+
+
+WORDS = {"RATING": "3", "N": "3", "F": "3", "TREE": ".", "DIR/tree": "."}
+
+
+def in_sentences():
+    """What stands in a sentence as a command of geoosctl, with real words for the documents'."""
+    for path in documents():
+        for number, line in lines(path):
+            for found in re.findall(r"`(?:sudo )?(geoosctl [^`|\[]+)`", line):
+                for command in re.split(r"; then: |; ", found):
+                    words = shlex.split(command.split(" > ")[0], comments=True)
+                    yield (
+                        f"{name(path)}:{number}: {command}",
+                        [WORDS.get(word, word) for word in words],
+                    )
+
+
+def test_every_command_in_a_sentence_can_be_given():
+    wrong = []
+    for where, words in in_sentences():
+        try:
+            assert words[0] == "geoosctl"
+            parse(words[1:])
+        except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
+            continue  # `geoosctl --version`; a group by its name, `geoosctl theme`
+        except click.MissingParameter:
+            # A verb by its name alone is no command that somebody is told to type.
+            if len(words) > 2 and words[-1].isupper():
+                wrong.append(where)
+        except click.UsageError as error:
+            wrong.append(f"{where}: {error.message}")
+    assert wrong == []
+    with pytest.raises(click.UsageError):
+        parse(["status", "--no-such-option"])
 
 
 def test_every_command_of_geoosd_that_is_named_exists():
