@@ -1,4 +1,4 @@
-"""The model files that other programs keep on this machine, as ``models --local`` shows them."""
+"""The model files that are kept on this machine, as ``models --local`` shows them."""
 
 from __future__ import annotations
 

@@ -130,11 +130,34 @@ def table(
 
     *align* is one of ``<`` and ``>`` a column, ``<`` where it is too short. Cells may be coloured.
     """
-    widths = [max(_width(row[index]) for row in [head, *rows]) for index in range(len(head))]
+    widths = _widths(head, rows)
     sides = align.ljust(len(head), "<")
     lines = [_row([click.style(cell, bold=True) for cell in head], widths, sides)]
     lines += [_row(row, widths, sides) for row in rows]
     return [indent + line for line in lines]
+
+
+def table_within(
+    head: Sequence[str], rows: Sequence[Sequence[str]], column: int, *, align: str = ""
+) -> list[str]:
+    """A table in the terminal's width: cells of *column* are cut where they must be, so they have
+    no colour."""
+    widths = _widths(head, rows)
+    over = sum(widths) + 2 * (len(widths) - 1) - terminal_width()
+    if over > 0:
+        widest = widths[column]
+        room = max(len(head[column]), widest - over)
+        rows = [[*row[:column], shorten(row[column], room), *row[column + 1 :]] for row in rows]
+    return table(head, rows, align=align)
+
+
+def _widths(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(_width(row[index]) for row in [head, *rows]) for index in range(len(head))]
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], sides: str) -> str:
@@ -151,9 +174,16 @@ def _width(cell: str) -> int:
 
 def wrapped(text: str, indent: int, *, dim: bool = False) -> Iterator[str]:
     """*text*, cleaned, in lines of the terminal's width, *indent* columns to the right."""
-    width = max(40, min(120, shutil.get_terminal_size((80, 24)).columns) - indent)
+    width = max(40, min(120, terminal_width()) - indent)
     for line in textwrap.wrap(visible(text), width, break_on_hyphens=False):
-        yield " " * indent + click.style(line, dim=dim)
+        yield " " * indent + (click.style(line, dim=True) if dim else line)
+
+
+def labelled(label: str, text: str, indent: int) -> Iterator[str]:
+    """*text* as :func:`wrapped` has it, with *label* before its first line."""
+    first, *rest = list(wrapped(text, indent)) or [""]
+    yield f"{label:<{indent}}{first[indent:]}"
+    yield from rest
 
 
 def shorten(text: str, width: int, end: Literal["…"] = "…") -> str:

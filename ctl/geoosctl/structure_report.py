@@ -6,7 +6,6 @@ Every line fits 80 columns, or the terminal where that is wider, up to 120.
 from __future__ import annotations
 
 import math
-import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -216,7 +215,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _width() -> int:
-    return max(60, min(120, shutil.get_terminal_size((80, 24)).columns))
+    return max(60, min(120, output.terminal_width()))
 
 
 def _fit(text: str, taken: int) -> str:

@@ -1,4 +1,4 @@
-"""Where other programs keep GGUF files on this machine: LM Studio, Ollama, Hugging Face, llama.cpp.
+"""Where GGUF files are kept on this machine: by LM Studio, Ollama, Hugging Face, llama.cpp, geoos.
 
 Only names and sizes are looked at; :mod:`geoosd.gguf.model` opens a file. Directories that are
 missing or closed to us hold nothing.
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-Keeper = Literal["lmstudio", "ollama", "huggingface", "llama.cpp"]
+Keeper = Literal["lmstudio", "ollama", "huggingface", "llama.cpp", "geoos"]
 
 _LATER_PART: Final = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 _OLLAMA_MODEL: Final = "application/vnd.ollama.image.model"
@@ -58,6 +58,8 @@ def _candidates(env: Mapping[str, str]) -> Iterator[tuple[Keeper, str, Path]]:
         yield "huggingface", f"{repository}/{path.stem}", path
     for path in _gguf_files(Path(env.get("LLAMA_CACHE") or cache / "llama.cpp")):
         yield "llama.cpp", path.stem, path
+    for path in _gguf_files(Path(env.get("GEOOS_CACHE_DIR") or cache / "geoos")):
+        yield "geoos", path.stem, path
 
 
 def _gguf_files(root: Path) -> Iterator[Path]:

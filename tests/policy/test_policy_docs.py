@@ -85,7 +85,7 @@ def parse(words):
         label, command, words = command.resolve_command(context, words)
 
 
-WORDS = {"RATING": "3", "N": "3", "F": "3", "TREE": ".", "DIR/tree": "."}
+WORDS = {"RATING": "3", "N": "3", "F": "3", "TREE": ".", "VIEW": "memory", "DIR/tree": "."}
 
 
 def in_sentences():

@@ -105,7 +105,8 @@ def list_feedback(session: str | None, model: str | None, limit: int) -> None:
         output.echo("no feedback yet")
     else:
         rows = [_row(each) for each in found.feedback]
-        for line in output.table(["SESSION", "MODEL", "RATING", "TOKENS", "COMMENT"], rows):
+        head = ["SESSION", "MODEL", "RATING", "TOKENS", "COMMENT"]
+        for line in output.table_within(head, rows, len(head) - 1):
             output.echo(line)
 
 
@@ -116,7 +117,7 @@ def _row(said: Feedback) -> list[str]:
         output.shorten(output.visible(said.model or "–"), 18),
         "★" * said.rating,
         "all" if said.first is None and said.last is None else f"{said.first or 0}-{last}",
-        output.shorten(output.visible(said.comment or ""), 25),
+        output.visible(said.comment or ""),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import textwrap
 import threading
@@ -199,7 +198,7 @@ def _summary(check: Check, now: float) -> str:
 def _hanging(label: str, text: str) -> Iterator[str]:
     """*label* and *text*, whose further lines stand under its first."""
     margin = len(click.unstyle(label))
-    width = max(24, min(120, shutil.get_terminal_size((80, 24)).columns) - margin)
+    width = max(24, min(120, output.terminal_width()) - margin)
     lines = textwrap.wrap(output.visible(text), width, break_on_hyphens=False) or [""]
     yield label + lines[0]
     for line in lines[1:]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -31,7 +30,7 @@ def models(local: bool) -> None:
     """List the models that can be asked, where, and what they do.
 
     What a server does is learnt from its answers: + it does, - it does not, ? nobody asked it yet.
-    With --local: the files that LM Studio, Ollama, Hugging Face and llama.cpp keep on this machine.
+    With --local: the files that LM Studio, Ollama, Hugging Face, llama.cpp and geoos keep here.
     """
     as_json = settings().json
     if local:
@@ -56,7 +55,7 @@ def _show_local(*, as_json: bool) -> None:
     if as_json:
         output.print_json({"files": msgspec.to_builtins(found)})
     elif not found:
-        output.echo("no GGUF file where LM Studio, Ollama, Hugging Face and llama.cpp keep theirs")
+        output.echo("no GGUF file where LM Studio, Ollama, Hugging Face or llama.cpp keep theirs")
     else:
         for line in local.lines(found):
             output.echo(line)
@@ -64,7 +63,7 @@ def _show_local(*, as_json: bool) -> None:
 
 def _model_lines(models: Sequence[Model]) -> Iterator[str]:
     """A row for each model and under it what it does; without addresses where they do not fit."""
-    width = shutil.get_terminal_size((80, 24)).columns
+    width = output.terminal_width()
     head = ["MODEL", "STATE", "UPSTREAM", "ADDRESS"]
     rows = [_model_row(each) for each in models]
     lines = output.table(head, rows)

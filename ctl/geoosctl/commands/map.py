@@ -97,33 +97,32 @@ def adopt(model: str, layout: Path | None, by_id: bool) -> None:
     """Place the tokens of MODEL by LAYOUT from now on, after a restart too.
 
     MODEL is the name that geoosctl models shows; LAYOUT a file from geoosctl map build. Without
-    LAYOUT, that of the model of this name in geoosctl models --local, built if need be. What lies
-    on the map stays where it is: another layout makes another district.
+    LAYOUT, that of the file in geoosctl models --local whose name begins so, built if need be. What
+    lies on the map stays where it is: another layout makes another district.
     """
     if by_id and layout is not None:
         raise click.UsageError("give LAYOUT or --by-id, not both")
-    data = b"" if by_id else _read_layout(model, layout)
+    source = None if by_id else layout or _source(model)
+    data = b"" if source is None else _read_layout(source, build_it=layout is None)
     adopted = _send(model, data)
     if settings().json:
         tokens = len(data) // _WIDTH
         output.print_json({"model": model, "tokens": tokens, **msgspec.to_builtins(adopted)})
         return
-    name = output.visible(model)
-    how = f"by layout {adopted.layout}" if data else "by their ids"
+    how = "by their ids" if source is None else f"as {source} says"
     already = "from now on" if adopted.changed else "already"
-    output.echo(f"{name}: tokens lie {how} {already}")
+    output.echo(output.visible(f"{model}: tokens lie {how}, {already}"))
 
 
-def _read_layout(model: str, layout: Path | None) -> bytes:
-    """What is to be sent. Raises :class:`GeoosError`."""
-    source = _source(model) if layout is None else layout
+def _read_layout(source: Path, *, build_it: bool) -> bytes:
+    """What is to be sent: the layout in a file, or that of a model. Raises :class:`GeoosError`."""
     with _explained(source):
-        if layout is None:
+        if build_it:
             return _layout(source).data
-        with layout.open("rb") as file:
+        with source.open("rb") as file:
             data = file.read(_WIDTH * _LARGEST + 1)
     if not data or len(data) % _WIDTH:
-        raise GeoosError(f"cannot use {layout}: it is no layout; make one: geoosctl map build")
+        raise GeoosError(f"cannot use {source}: it is no layout; make one: geoosctl map build")
     return data
 
 
@@ -179,13 +178,17 @@ def _source(model: str | None) -> Path:
         return Path(model)
     found = local_models()
     chosen = [each for each in found if model in (None, each.name)]
+    if not chosen and model is not None:
+        # A server shortens: gemma-3-270m is gemma-3-270m-q4_k_m.gguf.
+        begins = model.casefold()
+        chosen = [each for each in found if each.path.name.casefold().startswith(begins)]
     if len(chosen) == 1:
         return chosen[0].path
+    if chosen:
+        names = ", ".join(output.visible(each.name) for each in chosen)
+        raise click.UsageError(f"name one of {len(chosen)} models: {names}")
     if model is not None:
         raise click.UsageError(f"cannot find {model!r}: no file, and no name of models --local")
-    if found:
-        names = ", ".join(output.visible(each.name) for each in found)
-        raise click.UsageError(f"name one of {len(found)} models: {names}")
     raise click.UsageError("no model of another program is here: name a GGUF file")
 
 

@@ -76,21 +76,20 @@ def sessions(model: str | None, since: float | None, limit: int) -> None:
         output.echo("no session is recorded" + (" that matches" if model or since else ""))
     else:
         head = ["SESSION", "BEGAN", "MODEL", "TOKENS", "TOK/S", "END"]
-        rows = [_row(each) for each in found.sessions]
-        for line in output.table(head, rows, align="<<<>><"):
+        rows = [_row(each, time.time()) for each in found.sessions]
+        for line in output.table_within(head, rows, len(head) - 1, align="<><>><"):
             output.echo(line)
 
 
-def _row(session: Session) -> list[str]:
+def _row(session: Session, now: float) -> list[str]:
     speed = session.tokens_per_second
-    began = datetime.fromtimestamp(session.started)
     return [
         output.visible(session.id),
-        f"{began:%m-%d %H:%M}",
+        f"{output.ago(now - session.started)} ago",
         output.shorten(output.visible(session.model or "–"), 22),
         str(session.tokens),
         "–" if speed is None else output.number(speed),
-        output.shorten(output.visible(_end(session)), 16),
+        output.visible(_end(session)),
     ]
 
 
@@ -136,7 +135,8 @@ def show(session_id: str) -> None:
         output.print_json(msgspec.to_builtins(whole))
         return
     for name, value in _facts(part.session):
-        output.echo(f"{name:<20}{output.visible(value)}")
+        for line in output.labelled(name, value, 20):
+            output.echo(line)
     for line in _readable(part, parts):
         sys.stdout.write(output.visible(line, lines=True) if sys.stdout.isatty() else line)
 
@@ -146,7 +146,8 @@ def _facts(found: Session) -> Iterator[tuple[str, str]]:
     yield "model", found.model or "–"
     yield "upstream", found.upstream or "–"
     yield "asked by", found.path
-    yield "began", datetime.fromtimestamp(found.started).isoformat(" ", "seconds")
+    began = datetime.fromtimestamp(found.started).isoformat(" ", "seconds")
+    yield "began", f"{began}, {output.ago(time.time() - found.started)} ago"
     yield "end", _end(found)
     if found.duration is not None:
         yield "took", f"{found.duration:.2f} s"

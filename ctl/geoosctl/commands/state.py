@@ -202,7 +202,7 @@ def _request_table(requests: Sequence[Request], now: float) -> list[str]:
     rows = [
         [
             output.shorten(output.visible(each.session), 12),
-            output.shorten(output.visible(each.model or "–"), 24),
+            output.visible(each.model or "–"),
             output.shorten(output.visible(each.upstream or "–"), 12),
             output.visible(_phase(each)),
             str(each.tokens),
@@ -212,7 +212,7 @@ def _request_table(requests: Sequence[Request], now: float) -> list[str]:
         for each in requests
     ]
     head = ["REQUEST", "MODEL", "UPSTREAM", "PHASE", "TOKENS", "TOK/S", "FOR"]
-    return output.table(head, rows, align="<<<<>>>")
+    return output.table_within(head, rows, head.index("MODEL"), align="<<<<>>>")
 
 
 def _phase(request: Request) -> str:

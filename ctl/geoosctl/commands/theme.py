@@ -18,6 +18,8 @@ from geoosd.errors import EX_CONFIG, VarlinkError
 from geoosd.wire import varlink as wire
 from geoosd.wire.messages import MAX_THEME_BYTES, Theme
 
+_IN_A_LINE: Final = 4
+"""Colours."""
 _AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
@@ -63,7 +65,9 @@ def show_theme(name: str | None) -> None:
     for key in ("name", "title", "background", "text", "muted", "accent", "ramp", "tints"):
         value = getattr(shown, key)
         colors = value if isinstance(value, list) else [value]
-        output.echo(f"{key:<10}  {' '.join(_swatch(each) for each in colors)}")
+        for first in range(0, len(colors), _IN_A_LINE):
+            swatches = map(_swatch, colors[first : first + _IN_A_LINE])
+            output.echo(f"{'' if first else key:<10}  {' '.join(swatches)}")
 
 
 def _swatch(value: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 
@@ -74,7 +73,7 @@ def disconnect(viewer: str) -> None:
 
 def _lines(found: Sequence[Viewer], now: float) -> list[str]:
     """A row for each viewer; without TICK and SENT where they do not fit."""
-    width = shutil.get_terminal_size((80, 24)).columns
+    width = output.terminal_width()
     head = ["VIEWER", "ADDRESS", "SINCE", "RATE", "LAG", "DROPPED", "CHANNELS", "TICK", "SENT"]
     rows = [_viewer_row(each, now) for each in found]
     lines = output.table(head, rows, align="<<>>>><>>")

@@ -91,7 +91,7 @@ def test_models_by_name(geoosctl, home):
     result = geoosctl("map", "build")
     assert result.exit_code == 64
     assert "name one of 2 models: maker/toy/toy-q4, maker/toy/toy-q8" in result.stderr
-    assert "'toy': no file, and no name" in geoosctl("map", "build", "toy").stderr
+    assert "'tay': no file, and no name" in geoosctl("map", "build", "tay").stderr
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_layout_is_sent_in_parts(geoosctl, control, tmp_path, monkeypatch):
     path = tmp_path / "layout.i32"
     path.write_bytes(np.arange(300, dtype="<i4").tobytes())
     result = geoosctl("map", "adopt", "m", str(path))
-    assert result.stdout == "m: tokens lie by layout 77 from now on\n"
+    assert result.stdout == f"m: tokens lie as {path} says, from now on\n"
     asked, whole = sent(control)
     assert [(each["first"], each["tokens"]) for each in asked] == [(0, 300), (128, 300), (256, 300)]
     assert whole == path.read_bytes()
@@ -160,10 +160,21 @@ def test_a_layout_is_built_for_a_model_of_this_name(geoosctl, control, home):
     assert sorted(struct.unpack(f"<{TOKENS}i", whole)) == list(range(TOKENS))
 
 
+def test_a_served_name_is_the_beginning_of_a_files(geoosctl, control, home, tmp_path):
+    control.answers[ADOPT] = {"layout": 77, "changed": True}
+    path = model(tmp_path / "cache/geoos/toy-q8.gguf")
+    told = f"Toy: tokens lie as {path} says, from now on\n"
+    assert geoosctl("map", "adopt", "Toy").stdout == told
+    model(home / ".lmstudio/models/maker/toy/toy-q4.gguf")
+    result = geoosctl("map", "adopt", "toy")
+    assert result.exit_code == 64
+    assert "name one of 2 models: toy-q8, maker/toy/toy-q4" in result.stderr
+
+
 def test_a_layout_is_given_up(geoosctl, control):
     control.answers[ADOPT] = {"layout": 0, "changed": True}
     assert geoosctl("map", "adopt", "m", "--by-id").stdout == (
-        "m: tokens lie by their ids from now on\n"
+        "m: tokens lie by their ids, from now on\n"
     )
     asked, _ = sent(control)
     assert asked == [{"model": "m", "tokens": 0, "first": 0, "places": ""}]

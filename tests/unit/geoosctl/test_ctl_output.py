@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 
+import click
 import pytest
 
 from geoosctl import output
@@ -52,6 +53,28 @@ def test_a_table_is_aligned_whatever_its_colours():
     )
     plain = [output.click.unstyle(line) for line in lines]
     assert plain == ["A       NUMBER", "active       1", "x           22"]
+
+
+def test_a_table_fits_the_terminal(monkeypatch):
+    head, rows = ["A", "LONG", "B"], [["1", "x" * 40, "2"], ["3", "y", "4"]]
+    monkeypatch.setenv("COLUMNS", "80")
+    assert output.table_within(head, rows, 1) == output.table(head, rows)
+    for width in (46, 45, 30, 12):
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = [click.unstyle(line) for line in output.table_within(head, rows, 1)]
+        assert max(map(len, lines)) == min(width, 46)
+    monkeypatch.setenv("COLUMNS", "3")  # no narrower than the heads
+    assert click.unstyle(output.table_within(head, rows, 1)[1]) == "1  xxx…  2"
+
+
+def test_a_label_stands_before_the_first_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = list(output.labelled("values", "one two three four five six seven eight nine", 20))
+    assert lines == [
+        "values              one two three four five six seven eight",
+        " " * 20 + "nine",
+    ]
+    assert list(output.labelled("empty", "", 8)) == ["empty   "]
 
 
 def test_shorten():

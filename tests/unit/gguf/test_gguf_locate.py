@@ -39,10 +39,12 @@ def test_each_keeper(put, found, tmp_path):
     put(".cache/lm-studio/models/maker/repo/old.gguf")
     put(".cache/huggingface/hub/models--maker--repo/snapshots/abc/b.gguf")
     put(".cache/llama.cpp/c.gguf")
+    put(".cache/geoos/own.gguf")
     put(".ollama/models/manifests/registry.ollama.ai/library/gemma3/270m",
         manifest("sha256:" + "0" * 64))  # fmt: skip
     put(".ollama/models/blobs/sha256-" + "0" * 64)
     assert found() == [
+        ("geoos", "own"),
         ("huggingface", "maker/repo/b"),
         ("llama.cpp", "c"),
         ("lmstudio", "maker/repo/a"),
@@ -61,6 +63,8 @@ def test_environment_variables_move_them(put, found, tmp_path):
     assert found(LLAMA_CACHE=str(tmp_path / "x/llama")) == [("llama.cpp", "c")]
     assert found(HF_HUB_CACHE=str(tmp_path / "x/hub")) == [("huggingface", "m/r/b")]
     assert found(HF_HOME=str(tmp_path / "x/home")) == [("huggingface", "m/s/b")]
+    put("x/own/e.gguf")
+    assert found(GEOOS_CACHE_DIR=str(tmp_path / "x/own")) == [("geoos", "e")]
     assert found(XDG_CACHE_HOME=str(tmp_path / "x/cache")) == [("llama.cpp", "d")]
 
 
