@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct, field
 
-from geoosd.errors import ConfigError
+from geoosd.errors import ConfigError, reason_of
 from geoosd.wire import alerting
 
 DEFAULT_CONFIG = Path("/etc/geoos/geoos.toml")
@@ -242,7 +242,7 @@ def _read(source: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(source.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read {source}: {error.strerror}") from None
+        raise ConfigError(f"cannot read {source}: {reason_of(error)}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {source}: not UTF-8 at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:

@@ -89,3 +89,8 @@ class VarlinkError(GeoosError):
         self.parameters: dict[str, object] = dict(parameters or {})
         reason = self.parameters.get("reason")
         super().__init__(str(reason) if reason else error)
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says, as the end of a sentence: ``no such file or directory``."""
+    return error.strerror.lower() if error.strerror else str(error)

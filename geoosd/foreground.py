@@ -24,7 +24,7 @@ import httpx
 import trio
 
 from geoosd.config import DAEMONS, SYSTEM_RUNTIME_DIR, Config, Paths, paths, well_known
-from geoosd.errors import EX_CONFIG, EX_SOFTWARE, ConfigError, StartError
+from geoosd.errors import EX_CONFIG, EX_SOFTWARE, ConfigError, StartError, reason_of
 from geoosd.runtime.logs import Lossy
 from geoosd.runtime.service import argument_parser, load_config
 from geoosd.runtime.sockets import bind_tcp, bind_unix
@@ -172,7 +172,7 @@ def _runtime_dir(where: Paths) -> Iterator[_Lock]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.lstat()
     except OSError as error:
-        raise StartError(f"cannot make {directory}: {error.strerror}") from None
+        raise StartError(f"cannot make {directory}: {reason_of(error)}") from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise StartError(
             f"cannot use {directory}: it is not a directory of ours; set GEOOS_RUNTIME_DIR"

@@ -28,7 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from geoosd import __version__
-from geoosd.errors import GeoosError
+from geoosd.errors import GeoosError, reason_of
 
 if sys.version_info >= (3, 14):
     from compression.zstd import CompressionParameter, ZstdError, ZstdFile
@@ -181,7 +181,7 @@ def read(path: Path, sink: Sink | None = None) -> Contents:
     except OSError as error:
         if error.strerror is None:  # tarfile's, of a damaged stream
             raise _damaged(path, str(error)) from None
-        raise GeoosError(f"cannot read {path}: {error.strerror.lower()}") from None
+        raise GeoosError(f"cannot read {path}: {reason_of(error)}") from None
     except (ZstdError, EOFError, tarfile.TarError, UnicodeError, ValueError) as error:
         raise _damaged(path, str(error)) from None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from geoosd.config import SYSTEM_RUNTIME_DIR
-from geoosd.errors import FrameTooLarge, MessageError, VarlinkError
+from geoosd.errors import FrameTooLarge, MessageError, VarlinkError, reason_of
 from geoosd.wire import varlink as wire
 
 _RECEIVE = 1 << 16
@@ -75,7 +75,7 @@ def _connect(path: Path, timeout: float | None) -> socket.socket:
         raise VarlinkError(wire.PERMISSION_DENIED, {"reason": reason}) from None
     except OSError as error:
         connection.close()
-        why = (error.strerror or str(error)).lower()
+        why = reason_of(error)
         raise _unavailable(
             f"cannot reach {path}: {why}; start geoos: {how_to_start(path)}"
         ) from None

@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from geoosd.errors import GeoosError
+from geoosd.errors import GeoosError, reason_of
 
 FORMATS = {".webp": "webp", ".apng": "png", ".mp4": "mp4"}
 """The suffixes of films, and the format of what Pillow writes."""
@@ -63,7 +63,7 @@ class Film:
             else:
                 self._write_animation(path, kind)
         except OSError as error:
-            raise GeoosError(f"cannot write {path}: {error.strerror or error}") from None
+            raise GeoosError(f"cannot write {path}: {reason_of(error)}") from None
 
     def _write_animation(self, path: Path, kind: str) -> None:
         options: dict[str, Any] = {"quality": 82, "method": 2} if kind == "webp" else {}

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from geoosctl.systemd import Manager, exit_in_words, service
 from geoosd.config import DAEMONS
-from geoosd.errors import GeoosError
+from geoosd.errors import GeoosError, reason_of
 from geoosd.wire.reports import Level, Record
 
 _DIRECTORIES = (Path("/var/log/journal"), Path("/run/log/journal"))
@@ -129,7 +129,7 @@ def read(command: Sequence[str]) -> Iterator[Record]:
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError as error:
-        raise GeoosError(f"cannot run journalctl: {error.strerror}") from None
+        raise GeoosError(f"cannot run journalctl: {reason_of(error)}") from None
     with process:
         try:
             assert process.stdout is not None  # a pipe, and so is the next

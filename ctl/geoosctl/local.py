@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from geoosctl import output
+from geoosd.errors import reason_of
 from geoosd.gguf.locate import local_models
 from geoosd.gguf.model import read_model
 
@@ -40,7 +41,7 @@ def _found() -> Iterator[LocalFile]:
         except ValueError as error:
             entry.error = str(error)
         except OSError as error:
-            entry.error = f"cannot read {each.path}: {(error.strerror or '').lower()}"
+            entry.error = f"cannot read {each.path}: {reason_of(error)}"
         else:
             entry.architecture = model.architecture
             entry.quantisation = model.quantisation

@@ -24,7 +24,7 @@ from msgspec import Struct
 from geoosctl import archive
 from geoosctl.archive import WITH_STATE, Contents, Entry
 from geoosd.config import load
-from geoosd.errors import GeoosError, VarlinkError
+from geoosd.errors import GeoosError, VarlinkError, reason_of
 from geoosd.wire import varlink as wire
 
 _NEW: Final = ".restore-new"
@@ -250,5 +250,5 @@ def _denied(target: Target) -> Iterator[None]:
         reason = f"cannot write {error.filename or target.state}: permission denied; use sudo"
         raise VarlinkError(wire.PERMISSION_DENIED, {"reason": reason}) from None
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason_of(error)
         raise GeoosError(f"cannot restore into {target.state}: {why}") from None

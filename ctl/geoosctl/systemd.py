@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from geoosctl.place import system_runs
 from geoosd.config import DAEMONS, SYSTEM_RUNTIME_DIR, paths
-from geoosd.errors import EX_CONFIG, GeoosError, VarlinkError
+from geoosd.errors import EX_CONFIG, GeoosError, VarlinkError, reason_of
 from geoosd.wire import varlink as wire
 
 Manager: TypeAlias = Literal["system", "user"]
@@ -287,7 +287,7 @@ def run(
             "look: geoosctl status"
         ) from None
     except OSError as error:
-        raise GeoosError(f"cannot run systemctl: {error.strerror}") from None
+        raise GeoosError(f"cannot run systemctl: {reason_of(error)}") from None
 
 
 def _first_line(text: str) -> str:

@@ -41,7 +41,7 @@ from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.plan import FramePlan
 from geoosd.compositor.core.scene import Scene
 from geoosd.config import Config
-from geoosd.errors import MessageError
+from geoosd.errors import MessageError, reason_of
 from geoosd.runtime import sockets
 from geoosd.runtime.health import Finding
 from geoosd.runtime.metrics import RateMeter
@@ -379,7 +379,7 @@ class Compositor:
             raise invalid_argument(f"cannot adopt the layout of {query.model}: {error}") from None
         except OSError as error:
             raise unavailable(
-                f"cannot keep the layout of {query.model}: {error.strerror}"
+                f"cannot keep the layout of {query.model}: {reason_of(error)}"
             ) from None
         return {"layout": 0 if layout is None else layout.version, "changed": changed}
 

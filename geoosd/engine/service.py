@@ -22,7 +22,7 @@ from geoosd.engine.adapters import assets, progress
 from geoosd.engine.adapters.server import ModelServer
 from geoosd.engine.core.condition import Condition
 from geoosd.engine.core.settings import ServerSettings, context_for, threads_for
-from geoosd.errors import ConfigError, StartError
+from geoosd.errors import ConfigError, StartError, reason_of
 from geoosd.gguf.model import Model, read_model
 from geoosd.runtime import sockets
 from geoosd.runtime.health import Finding
@@ -193,7 +193,7 @@ def _checked(path: Path) -> Model:
     try:
         return read_model(path)
     except OSError as error:
-        raise StartError(f"cannot read {path}: {error.strerror}; see engine.model") from None
+        raise StartError(f"cannot read {path}: {reason_of(error)}; see engine.model") from None
     except ValueError as error:
         raise StartError(f"{error}; see engine.model") from None
 

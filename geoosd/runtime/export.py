@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 import trio
 
-from geoosd.errors import VarlinkError
+from geoosd.errors import VarlinkError, reason_of
 from geoosd.runtime.varlink import IncomingCall, unavailable
 from geoosd.wire import varlink as wire
 
@@ -60,7 +60,7 @@ async def send_files(call: IncomingCall, files: Sequence[ExportedFile], prefix: 
                 if not piece or sent >= size:
                     break
     except OSError as error:
-        raise unavailable(f"cannot read the state: {error.strerror}") from None
+        raise unavailable(f"cannot read the state: {reason_of(error)}") from None
     finally:
         for each in files:
             each.content.close()

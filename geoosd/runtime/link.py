@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-from geoosd.errors import FrameTooLarge, MessageError
+from geoosd.errors import FrameTooLarge, MessageError, reason_of
 from geoosd.runtime.logs import Log
 from geoosd.wire import reports
 
@@ -57,7 +57,7 @@ class Link:
             try:
                 stream = await trio.open_unix_socket(os.fspath(self.path))
             except OSError as error:
-                self._log.debug("link is down", error=error.strerror or str(error))
+                self._log.debug("link is down", error=reason_of(error))
             else:
                 await self._converse(stream)
                 if trio.current_time() - began > self._max_delay:

@@ -24,7 +24,7 @@ import trio
 
 from geoosd import __version__, config
 from geoosd.config import Address, Config, Paths
-from geoosd.errors import EX_CONFIG, EX_SOFTWARE, EX_USAGE, ConfigError, StartError
+from geoosd.errors import EX_CONFIG, EX_SOFTWARE, EX_USAGE, ConfigError, StartError, reason_of
 from geoosd.runtime import journal, logs, metrics, sockets
 from geoosd.runtime.daemon import DaemonInterface
 from geoosd.runtime.export import Export, nothing
@@ -142,7 +142,7 @@ class Runtime:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise StartError(f"cannot make {path}: {error.strerror}") from None
+            raise StartError(f"cannot make {path}: {reason_of(error)}") from None
         return path
 
     @contextlib.contextmanager

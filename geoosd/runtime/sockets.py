@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from geoosd.config import Address
-from geoosd.errors import StartError
+from geoosd.errors import StartError, reason_of
 
 _FIRST_FD = 3
 _BACKLOG = 128
@@ -66,7 +66,7 @@ def bind_unix(path: Path) -> socket.socket:
                 f"cannot listen on {path}: somebody does already; stop it (geoosctl stop) or set "
                 "GEOOS_RUNTIME_DIR to another directory"
             ) from None
-        raise StartError(f"cannot listen on {path}: {error.strerror}") from None
+        raise StartError(f"cannot listen on {path}: {reason_of(error)}") from None
     return listener
 
 
@@ -160,7 +160,7 @@ def _cannot_listen(address: Address, key: str, error: OSError) -> StartError:
             f"cannot listen on {address}: the port is taken{who}; stop that, or choose another "
             f"port: {key} in geoos.toml, or --set {key}={address.host}:PORT"
         )
-    reason = error.strerror or str(error)
+    reason = reason_of(error)
     return StartError(f"cannot listen on {address} ({key}): {reason}")
 
 

@@ -25,7 +25,7 @@ import msgspec
 import trio
 
 from geoosd import __version__
-from geoosd.errors import FrameTooLarge, MessageError, VarlinkError
+from geoosd.errors import FrameTooLarge, MessageError, VarlinkError, reason_of
 from geoosd.runtime.pace import Paces
 from geoosd.wire import varlink as wire
 
@@ -397,7 +397,7 @@ async def _open(
     try:
         connection = await trio.open_unix_socket(os.fspath(path))
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         raise unavailable(f"cannot reach {path}: {reason.lower()}") from None
     async with connection, aclosing(_replies(connection, message, path)) as replies:
         yield replies

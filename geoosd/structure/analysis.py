@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from geoosd.errors import reason_of
 from geoosd.structure import (
     contracts,
     measure,
@@ -86,7 +87,7 @@ def _read(tree: Path, file: SourceFile) -> Facts:
     try:
         source = (tree / file.path).read_bytes()
     except OSError as error:
-        return unreadable(b"", 0, f"cannot be read: {error.strerror}", 0)
+        return unreadable(b"", 0, f"cannot be read: {reason_of(error)}", 0)
     return python_source.read(source) if file.language == "python" else rust_source.read(source)
 
 

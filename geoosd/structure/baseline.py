@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from geoosd.errors import GeoosError
+from geoosd.errors import GeoosError, reason_of
 from geoosd.structure.report import FORMULA, Report
 from geoosd.structure.untyped import table
 
@@ -61,7 +61,7 @@ def write(report: Report, path: Path) -> None:
     try:
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise GeoosError(f"cannot write the baseline {path}: {error.strerror}") from None
+        raise GeoosError(f"cannot write the baseline {path}: {reason_of(error)}") from None
 
 
 def _counts(report: Report) -> Mapping[str, int]:
@@ -75,7 +75,7 @@ def _read(path: Path) -> Mapping[str, int]:
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
-        reason = error.strerror
+        reason = reason_of(error)
         raise GeoosError(f"cannot read the baseline {path}: {reason}; {again}") from None
     except ValueError as error:
         raise GeoosError(f"cannot read the baseline {path}: {error}; {again}") from None

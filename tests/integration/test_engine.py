@@ -180,7 +180,7 @@ def test_killed_it_leaves_no_orphan_and_gets_its_port_back(engine):
     [
         (b"junk", "not a GGUF file: it does not begin with 'GGUF'"),
         (b"GGUF\3\0\0\0", "truncated"),
-        (None, "No such file or directory"),
+        (None, "no such file or directory"),
     ],
 )
 def test_a_model_that_is_none(engine, tmp_path, content, said):

@@ -370,7 +370,7 @@ async def test_api_key(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="CREDENTIALS_DIRECTORY is not set"):
         read_api_key(named("key"))
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match="no such file"):
         read_api_key(named("key"))
     with pytest.raises(ConfigError, match="is not a credential's name"):
         read_api_key(named("../key"))

@@ -778,7 +778,7 @@ async def test_a_layout_that_is_none_or_cannot_be_kept_changes_nothing(world):
             )
         assert caught.value.error == INVALID_ARGUMENT
     (world.runtime.state_dir / ".places.json.new").mkdir()
-    with pytest.raises(VarlinkError, match="cannot keep the layout of m: Is a directory"):
+    with pytest.raises(VarlinkError, match="cannot keep the layout of m: is a directory"):
         await adopt(world, [1, 0])
     producer = await world.connect("ingest.sock")
     consumer, _ = await world.consumer()

@@ -193,7 +193,7 @@ def test_a_password_is_not_repeated(scheme, rest, write):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot read .*gone\.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read .*gone\.toml: no such file"):
         config.load(tmp_path / "gone.toml")
 
 

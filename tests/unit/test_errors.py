@@ -44,3 +44,10 @@ def test_errors_carry_what_handlers_need():
 def test_exit_codes_are_those_of_sysexits():
     assert (errors.EX_USAGE, errors.EX_UNAVAILABLE, errors.EX_SOFTWARE) == (64, 69, 70)
     assert (errors.EX_NOPERM, errors.EX_CONFIG) == (77, 78)
+
+
+def test_the_systems_reason_ends_a_sentence():
+    assert errors.reason_of(FileNotFoundError(2, "No such file or directory")) == (
+        "no such file or directory"
+    )
+    assert errors.reason_of(OSError("Something else")) == "Something else"

@@ -27,7 +27,7 @@ from geoosctl.archive import Contents, Incoming
 from geoosctl.asking import listen, read
 from geoosctl.cli import Verb, settings
 from geoosd.config import DAEMONS, DEFAULT_CONFIG, paths
-from geoosd.errors import GeoosError, VarlinkError
+from geoosd.errors import GeoosError, VarlinkError, reason_of
 from geoosd.wire import varlink as wire
 
 _SYSTEM_STATE: Final = Path("/var/lib/geoos")
@@ -117,7 +117,7 @@ def _being_written(file: Path) -> Iterator[BinaryIO]:
                 raise
         archive.sync(file.parent)
     except OSError as error:
-        raise GeoosError(f"cannot write {file}: {(error.strerror or str(error)).lower()}") from None
+        raise GeoosError(f"cannot write {file}: {reason_of(error)}") from None
 
 
 def _only_ours(target: BinaryIO, file: Path) -> None:

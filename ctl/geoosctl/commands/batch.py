@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from geoosctl import client, output
 from geoosctl.cli import Settings, Verb, settings
-from geoosd.errors import EX_SOFTWARE, GeoosError, MessageError, VarlinkError
+from geoosd.errors import EX_SOFTWARE, GeoosError, MessageError, VarlinkError, reason_of
 from geoosd.wire import messages
 from geoosd.wire import varlink as wire
 
@@ -115,7 +115,7 @@ def _read_tasks(file: Path) -> list[Task]:
     try:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise click.BadParameter(f"cannot read {file}: {reason}") from None
     tasks: list[Task] = []
     wrong: list[str] = []
@@ -158,7 +158,7 @@ def _resume(out: Path, tasks: list[Task]) -> dict[str | int, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise GeoosError(f"cannot read {out}: {(error.strerror or str(error)).lower()}") from None
+        raise GeoosError(f"cannot read {out}: {reason_of(error)}") from None
     digests = {task.id: task.digest for task in tasks}
     done: dict[str | int, dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
@@ -202,7 +202,7 @@ def _replace(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise GeoosError(f"cannot write {path}: {reason}") from None
 
 
@@ -215,7 +215,7 @@ def _opened(out: Path) -> Iterator[IO[str]]:
         with out.open("a", encoding="utf-8") as target:
             yield target
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise GeoosError(f"cannot write {out}: {reason}") from None
 
 

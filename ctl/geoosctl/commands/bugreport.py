@@ -26,7 +26,7 @@ from geoosctl.asking import ask, listen
 from geoosctl.cli import Settings, Verb, settings
 from geoosd import __version__
 from geoosd.config import DAEMONS, load, paths
-from geoosd.errors import GeoosError
+from geoosd.errors import GeoosError, reason_of
 
 _RECORDS: Final = 1000
 _PACKAGES: Final = (
@@ -53,7 +53,7 @@ def bugreport(file: Path | None) -> None:
     try:
         _write(chosen, parts, now)
     except OSError as error:
-        raise GeoosError(f"cannot write {chosen}: {(error.strerror or '').lower()}") from None
+        raise GeoosError(f"cannot write {chosen}: {reason_of(error)}") from None
     size = chosen.stat().st_size
     if options.json:
         output.print_json({"file": str(chosen), "bytes": size, "parts": list(parts)})

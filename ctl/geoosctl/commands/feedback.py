@@ -8,7 +8,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import completion, output
+from geoosctl import completion, flags, output
 from geoosctl.asking import ask_for
 from geoosctl.cli import VerbGroup, settings
 from geoosd.wire.sessions import MAX_COMMENT, RATINGS, Feedback, ModelFeedback
@@ -93,8 +93,8 @@ def _listed(session: str | None, model: str | None, limit: int) -> _Listed:
 @click.option(
     "--session", metavar="ID", shell_complete=completion.sessions, help="On this session alone."
 )
-@click.option("--model", metavar="M", shell_complete=completion.models, help="On this model alone.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@flags.model("On this model alone.")
+@flags.limit
 def list_feedback(session: str | None, model: str | None, limit: int) -> None:
     """List what was said, the newest first."""
     found = _listed(session, model, limit)
@@ -124,7 +124,7 @@ def _row(said: Feedback) -> list[str]:
 @feedback.command(
     "summary", examples=["geoosctl feedback summary", "geoosctl feedback summary --json"]
 )
-@click.option("--model", metavar="M", shell_complete=completion.models, help="This model alone.")
+@flags.model("This model alone.")
 def summary(model: str | None) -> None:
     """Show how each model was rated: the best first."""
     found = _listed(None, model, 1)

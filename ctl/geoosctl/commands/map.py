@@ -22,7 +22,7 @@ from msgspec import Struct
 from geoosctl import completion, output
 from geoosctl.asking import ask_for
 from geoosctl.cli import VerbGroup, settings
-from geoosd.errors import GeoosError
+from geoosd.errors import GeoosError, reason_of
 from geoosd.gguf.locate import local_models
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _explained(source: Path) -> Iterator[None]:
         yield
     except OSError as error:
         named = error.filename or source
-        raise GeoosError(f"cannot use {named}: {(error.strerror or '').lower()}") from None
+        raise GeoosError(f"cannot use {named}: {reason_of(error)}") from None
 
 
 def _send(model: str, data: bytes) -> _Adopted:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from geoosctl import completion, output
+from geoosctl import flags, output
 from geoosctl.answers import Answer, progress_text
 from geoosctl.asking import listen
 from geoosctl.cli import Verb, settings
@@ -57,14 +57,7 @@ def _parameter(_context: click.Context, _option: click.Parameter, given: tuple[s
     ],
 )
 @click.argument("text")
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="M",
-    shell_complete=completion.models,
-    help="May be given several times.",
-)
+@flags.models("Ask this one.")
 @click.option("--all", "every", is_flag=True, help="Ask every model that is ready.")
 @click.option("--system", metavar="S", help="System prompt.")
 @click.option(

@@ -14,7 +14,7 @@ from typing import Final
 import click
 import msgspec
 
-from geoosctl import client, completion, output, trial
+from geoosctl import client, flags, output, trial
 from geoosctl.asking import ask_for
 from geoosctl.cli import Settings, Verb, settings
 from geoosctl.reported import Daemons, Entry, Model, Models
@@ -34,14 +34,8 @@ _AFTER: Final = ("SSE", "token", "neural state")
 
 
 @click.command(cls=Verb, examples=["geoosctl selftest", "geoosctl selftest --json | jq -r .status"])
-@click.option(
-    "--model",
-    "wanted",
-    metavar="M",
-    shell_complete=completion.models,
-    help="This one; else the default.",
-)
-def selftest(wanted: str | None) -> int:
+@flags.model("This one; else the default.")
+def selftest(model: str | None) -> int:
     """Try everything with your own model server.
 
     The server, its models, a stream of 10 tokens through the proxy, ingest, the tokens and the
@@ -50,7 +44,7 @@ def selftest(wanted: str | None) -> int:
     """
     options = settings()
     steps: list[Step] = []
-    for step in _steps(options, wanted):
+    for step in _steps(options, model):
         steps.append(step)
         if not options.json:
             for line in _lines(step):

@@ -19,10 +19,10 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import completion, output
+from geoosctl import completion, flags, output
 from geoosctl.asking import ask, ask_for, listen, read
 from geoosctl.cli import Settings, Verb, VerbGroup, settings
-from geoosd.errors import GeoosError
+from geoosd.errors import GeoosError, reason_of
 from geoosd.wire.messages import TokenVisualizationUpdate
 from geoosd.wire.sessions import Recorded, Session, Timed
 
@@ -62,15 +62,14 @@ class _When(click.ParamType[float]):
         "geoosctl sessions --json | jq -r '.sessions[].id'",
     ],
 )
-@click.option("--model", metavar="M", shell_complete=completion.models, help="Of this model alone.")
+@flags.model("Of this model alone.")
 @click.option("--since", type=_When(), metavar="WHEN", help="Begun since: 30m, 12h, 7d, a date.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@flags.limit
 def sessions(model: str | None, since: float | None, limit: int) -> None:
     """List recorded sessions, the newest first."""
-    options = settings()
     query = {"model": model, "since": since, "limit": limit}
     found = ask_for(_Sessions, "ListSessions", query, seconds=WAIT)
-    if options.json:
+    if settings().json:
         output.print_json(msgspec.to_builtins(found))
     elif not found.sessions:
         output.echo("no session is recorded" + (" that matches" if model or since else ""))
@@ -255,7 +254,7 @@ def export(session_id: str, file: Path, kind: str | None) -> None:
             target.writelines(lines)
         beside.replace(file)
     except OSError as error:
-        raise GeoosError(f"cannot write {file}: {(error.strerror or str(error)).lower()}") from None
+        raise GeoosError(f"cannot write {file}: {reason_of(error)}") from None
     finally:
         beside.unlink(missing_ok=True)
     if options.json:

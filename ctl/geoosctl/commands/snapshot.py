@@ -17,7 +17,7 @@ from msgspec import Struct
 from geoosctl import completion, film, output
 from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
-from geoosd.errors import GeoosError
+from geoosd.errors import GeoosError, reason_of
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _SIDE = click.IntRange(16, 4096)
@@ -223,4 +223,4 @@ def _write(file: str, image: str) -> None:
     try:
         Path(file).write_bytes(data)
     except OSError as error:
-        raise GeoosError(f"cannot write {file}: {error.strerror}") from None
+        raise GeoosError(f"cannot write {file}: {reason_of(error)}") from None

@@ -18,7 +18,7 @@ import click
 
 from geoosctl import output, structure_report
 from geoosctl.cli import Verb, settings
-from geoosd.errors import GeoosError
+from geoosd.errors import GeoosError, reason_of
 from geoosd.structure import baseline, churn
 from geoosd.structure.analysis import Analysis, analyze
 from geoosd.structure.cache import Cache
@@ -121,11 +121,11 @@ def _look(path: Path, fresh: bool) -> tuple[Analysis, Cache]:
         analysis = analyze(path, cache, _in_processes)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        raise GeoosError(f"cannot look at {path}: {error.strerror}{where}") from None
+        raise GeoosError(f"cannot look at {path}: {reason_of(error)}{where}") from None
     try:
         cache.save(time.time())
     except OSError as error:
-        output.echo(f"geoosctl: cannot keep a cache in {folder}: {error.strerror}", err=True)
+        output.echo(f"geoosctl: cannot keep a cache in {folder}: {reason_of(error)}", err=True)
     return analysis, cache
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from geoosctl import completion, output
 from geoosctl.asking import ask, ask_for
 from geoosctl.cli import VerbGroup, settings
-from geoosd.errors import EX_CONFIG, VarlinkError
+from geoosd.errors import EX_CONFIG, VarlinkError, reason_of
 from geoosd.wire import varlink as wire
 from geoosd.wire.messages import MAX_THEME_BYTES, Theme
 
@@ -111,7 +111,7 @@ def _wrong_with(file: Path) -> str | None:
     try:
         data = file.read_bytes()
     except OSError as error:
-        return (error.strerror or str(error)).lower()
+        return reason_of(error)
     if len(data) > MAX_THEME_BYTES:
         return f"larger than {MAX_THEME_BYTES} bytes"
     try:

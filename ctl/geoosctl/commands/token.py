@@ -15,7 +15,7 @@ import click
 from geoosctl import output
 from geoosctl.cli import VerbGroup, settings
 from geoosd.config import load
-from geoosd.errors import ConfigError
+from geoosd.errors import ConfigError, reason_of
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _MAX_TTL: Final = 3660 * 86400
@@ -98,7 +98,7 @@ def make_key(file: Path) -> None:
             f"cannot write {file}: it is there; remove it, which ends all tokens made with it"
         ) from None
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise ConfigError(f"cannot write {file}: {reason}") from None
     if settings().json:
         output.print_json({"file": str(file)})
@@ -130,6 +130,6 @@ def _configured_key() -> Path:
 
 
 def _cannot_read(path: Path, error: OSError) -> str:
-    reason = (error.strerror or str(error)).lower()
+    reason = reason_of(error)
     remedy = "use sudo" if isinstance(error, PermissionError) else f"geoosctl token key {path}"
     return f"cannot read {path}: {reason}; {remedy}"

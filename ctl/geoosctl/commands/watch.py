@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from geoosctl import completion, neural, output, screen
+from geoosctl import flags, neural, output, screen
 from geoosctl.asking import ask
 from geoosctl.cli import Verb, settings
 from geoosctl.course import Course
@@ -35,14 +35,7 @@ _CHANNELS = ("tokens", "state", "sessions", "canary")
 @click.option(
     "--channel", "channels", multiple=True, type=click.Choice(_CHANNELS), help="Only these."
 )
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="M",
-    shell_complete=completion.models,
-    help="Only these.",
-)
+@flags.models("Only this one.")
 @click.option("--plain", is_flag=True, help="The text alone, without the map.")
 def watch(
     url: str | None, channels: tuple[str, ...], models: tuple[str, ...], *, plain: bool

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from geoosd import config
-from geoosd.errors import ConfigError
+from geoosd.errors import ConfigError, reason_of
 
 
 def read_api_key(settings: config.Upstream) -> str | None:
@@ -29,7 +29,7 @@ def read_api_key(settings: config.Upstream) -> str | None:
     try:
         key = (Path(directory) / name).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        reason = reason_of(error) if isinstance(error, OSError) else "not UTF-8"
         raise ConfigError(
             f"cannot use upstream {settings.id}: credential {name}: {reason}"
         ) from None

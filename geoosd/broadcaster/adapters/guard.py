@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from geoosd.broadcaster.adapters.http import Refused, Request, Response, failure
-from geoosd.errors import ConfigError, MessageError
+from geoosd.errors import ConfigError, MessageError, reason_of
 from geoosd.wire import tokens
 
 COOKIE: Final = "geoos_token"
@@ -46,7 +46,7 @@ def read_key(name: str) -> bytes:
     try:
         return tokens.key_of(path.read_bytes(), str(path))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise _unusable(name, f"{reason}; make one: geoosctl token key {path}") from None
 
 

@@ -10,6 +10,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from geoosd.errors import reason_of
+
 FORMAT: Final = "geoos-compositor"
 
 
@@ -68,7 +70,7 @@ def set_aside(path: Path, reason: str) -> list[str]:
     try:
         path.replace(away)
     except OSError as error:
-        return [f"cannot use {path}: {reason}; cannot rename it either: {error.strerror}"]
+        return [f"cannot use {path}: {reason}; cannot rename it either: {reason_of(error)}"]
     return [f"cannot use {path}: {reason}; kept as {away.name}, starting without it"]
 
 

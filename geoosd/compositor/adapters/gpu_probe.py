@@ -16,6 +16,8 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from geoosd.errors import reason_of
+
 PROBE_SECONDS: Final = 10.0
 _COMMAND: Final = (sys.executable, "-m", "geoosd.compositor.adapters.render_wgpu")
 
@@ -102,7 +104,7 @@ def _nodes(sys: Path, dev: Path) -> Iterator[Path]:
 
 
 def _cannot_start(error: OSError) -> Finding:
-    return Finding(reason=f"cannot start the probe: {error.strerror}")
+    return Finding(reason=f"cannot start the probe: {reason_of(error)}")
 
 
 def _hung() -> Finding:

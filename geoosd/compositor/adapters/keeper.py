@@ -22,6 +22,7 @@ from geoosd.compositor.core.layouts import Layout
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
 from geoosd.compositor.core.thoughts import Thought
+from geoosd.errors import reason_of
 from geoosd.runtime.export import ExportedFile
 from geoosd.runtime.health import Finding
 from geoosd.runtime.service import Runtime
@@ -211,7 +212,7 @@ class Keeper:
         try:
             await trio.to_thread.run_sync(write)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = reason_of(error)
             if reason not in self._trouble.values():
                 self._runtime.log.error(
                     "cannot save the map", error=reason, **events.SAVE_FAILED.fields

@@ -41,7 +41,7 @@ from geoosd.compositor.adapters.scene_file import (
 )
 from geoosd.compositor.core.layouts import MAX_TOKENS, Layout
 from geoosd.compositor.core.places import Places
-from geoosd.errors import StartError
+from geoosd.errors import StartError, reason_of
 from geoosd.wire.messages import District
 
 VERSION: Final = 2
@@ -159,7 +159,7 @@ class StateFiles:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    return str(error.strerror if isinstance(error, OSError) else error)
+    return reason_of(error) if isinstance(error, OSError) else str(error)
 
 
 def encode_places(places: PlacesFile) -> bytes:

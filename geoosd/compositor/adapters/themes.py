@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from geoosd.compositor.adapters.files import read_file, replace_file, set_aside
-from geoosd.errors import StartError, VarlinkError
+from geoosd.errors import StartError, VarlinkError, reason_of
 from geoosd.runtime.varlink import unavailable
 from geoosd.wire.messages import MAX_THEME_BYTES, Theme
 from geoosd.wire.varlink import NOT_FOUND
@@ -89,7 +89,7 @@ class Themes:
             try:
                 await trio.to_thread.run_sync(save, self._state_dir, theme)
             except OSError as error:
-                raise unavailable(f"cannot save theme {theme.name}: {error.strerror}") from None
+                raise unavailable(f"cannot save theme {theme.name}: {reason_of(error)}") from None
             self._themes[theme.name] = theme
             return created
 
@@ -129,13 +129,13 @@ def _read_all(directory: Path) -> tuple[dict[str, Theme], list[tuple[Path, str]]
     except FileNotFoundError:
         return {}, []
     except OSError as error:
-        return {}, [(directory, str(error.strerror))]
+        return {}, [(directory, reason_of(error))]
     troubles: list[tuple[Path, str]] = []
     for path in paths:
         try:
             theme = _read(path)
         except OSError as error:
-            troubles.append((path, str(error.strerror)))
+            troubles.append((path, reason_of(error)))
         except ValueError as error:
             troubles.append((path, str(error)))
         else:

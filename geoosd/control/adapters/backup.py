@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from geoosd.config import Config, Paths
 from geoosd.control.adapters.forward import explained, needs_more
-from geoosd.errors import VarlinkError
+from geoosd.errors import VarlinkError, reason_of
 from geoosd.runtime import varlink
 from geoosd.runtime.export import END, ExportedFile, send_files
 from geoosd.runtime.varlink import IncomingCall, unavailable
@@ -47,4 +47,4 @@ def configuration(config: Config, themes: Path) -> list[ExportedFile]:
     try:
         return [ExportedFile(name, BytesIO(path.read_bytes())) for name, path in sources.items()]
     except OSError as error:
-        raise unavailable(f"cannot read {error.filename}: {error.strerror}") from None
+        raise unavailable(f"cannot read {error.filename}: {reason_of(error)}") from None

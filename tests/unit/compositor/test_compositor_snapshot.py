@@ -409,7 +409,7 @@ def test_what_is_no_directory_of_themes(tmp_path):
     for path in (shared, own):
         path.write_text("no directory")
     found, unusable, lost = themes.load([shared], own)
-    assert (found, unusable) == ({}, [f"cannot use {shared}: Not a directory"])
+    assert (found, unusable) == ({}, [f"cannot use {shared}: not a directory"])
     assert "kept as themes.unreadable" in lost[0]
     assert not own.exists()
 

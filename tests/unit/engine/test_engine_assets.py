@@ -107,7 +107,7 @@ def test_no_room(model, cache, monkeypatch):
 
 def test_a_directory_that_cannot_be_made(model, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StartError, match="Not a directory; set GEOOS_CACHE_DIR"):
+    with pytest.raises(StartError, match="not a directory; set GEOOS_CACHE_DIR"):
         provide(model, tmp_path / "file" / "cache", Steps())
 
 

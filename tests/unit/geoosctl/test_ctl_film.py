@@ -85,5 +85,5 @@ def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_what_the_disk_refuses_is_said(tmp_path):
-    with pytest.raises(GeoosError, match=r"cannot write .*: No such file or directory"):
+    with pytest.raises(GeoosError, match=r"cannot write .*: no such file or directory"):
         film().write(tmp_path / "nowhere" / "film.webp")

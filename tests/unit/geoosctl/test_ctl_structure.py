@@ -201,7 +201,7 @@ def test_a_tree_that_cannot_be_listed(geoosctl, tree, monkeypatch):
     path = tree(GOOD)
     result = geoosctl("structure", str(path))
     assert result.exit_code == 70
-    assert result.stderr == f"geoosctl: cannot look at {path}: Permission denied {path}\n"
+    assert result.stderr == f"geoosctl: cannot look at {path}: permission denied {path}\n"
 
 
 def test_a_cache_that_cannot_be_kept_is_said_and_no_more(geoosctl, tree, tmp_path):

@@ -126,7 +126,7 @@ def test_a_file_that_is_no_socket_is_never_removed(tmp_path):
 
 
 def test_a_directory_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(StartError, match="No such file or directory"):
+    with pytest.raises(StartError, match="no such file or directory"):
         sockets.bind_unix(tmp_path / "no" / "a.sock")
 
 

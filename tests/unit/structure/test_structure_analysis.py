@@ -69,7 +69,7 @@ def test_a_file_that_cannot_be_read_cannot_be_parsed(report_of, tmp_path, monkey
 
     monkeypatch.setattr("pathlib.Path.read_bytes", gone)
     (found,) = report_of({"a.py": ""}).offenders["parse"]
-    assert found.message == "cannot be read: Permission denied"
+    assert found.message == "cannot be read: permission denied"
 
 
 def test_known_files_are_not_read_again(tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_a_better_score_hides_nothing(report_of, path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "cannot read the baseline {}: No such file or directory; write it anew"),
+        (None, "cannot read the baseline {}: no such file or directory; write it anew"),
         ("{", "cannot read the baseline {}: Expecting"),
         ("[]", "cannot use the baseline {}: it is of another formula; write it anew"),
         ('{"formula": 0}', "it is of another formula"),
@@ -84,7 +84,7 @@ def test_a_baseline_that_cannot_be_used(report_of, path, content, said):
 
 def test_a_baseline_that_cannot_be_written(report_of, tmp_path):
     with pytest.raises(
-        GeoosError, match=r"cannot write the baseline .*: No such file or directory"
+        GeoosError, match=r"cannot write the baseline .*: no such file or directory"
     ):
         baseline.write(report_of({"a.py": ""}), tmp_path / "gone" / "x.json")
 
