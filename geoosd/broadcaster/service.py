@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import compress
 from math import ceil
 from typing import Any
 
@@ -195,16 +196,14 @@ class Broadcaster:
         return Doorkeeper.of(config.broadcaster_listen.host, config.broadcaster.origins)
 
     def _wants_changed(self) -> None:
-        frames, *others = VIEWS
-        self.feed.want_pictures(
-            self.hub.wants_pictures or self.mjpegs[frames].clients > 0,
-            [view for view in others if self.mjpegs[view].clients],
-        )
+        first, *others = [
+            view in self.hub.wanted or self.mjpegs[view].clients > 0 for view in VIEWS
+        ]
+        self.feed.want_pictures(first, list(compress(VIEWS[1:], others)))
 
     def _show(self, picture: bytes, view: int) -> None:
-        if view == 0:
-            self.hub.show(picture)
         if view < len(VIEWS):
+            self.hub.show(picture, VIEWS[view])
             self.mjpegs[VIEWS[view]].show(picture)
 
     def _restarted(self, hello: Hello) -> None:

@@ -273,11 +273,13 @@ class SnapshotRequest(Struct):
 
 
 class Subscribe(Struct):
-    """The one message a viewer may send: what it wants from now on; None: as before."""
+    """The one message a viewer may send: what it wants from now on; None: as before. ``view`` is
+    what the pictures of the channel ``frames`` show (:data:`geoosd.wire.pictures.VIEWS`)."""
 
     channels: list[Channel] | None = None
     models: list[Name] | None = None
     tick: Tick | None = None
+    view: Name | None = None
 
 
 Payload: TypeAlias = (

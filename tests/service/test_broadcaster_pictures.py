@@ -4,7 +4,7 @@ import struct
 
 import httpx
 import trio
-from broadcaster_wire import BINARY, TEXT, UPGRADE, raw_viewer
+from broadcaster_wire import BINARY, TEXT, UPGRADE, frame, raw_viewer
 from test_broadcaster_http import client
 from test_broadcaster_viewers import TOKEN, standing, watching
 
@@ -12,10 +12,13 @@ from geoosd.wire.messages import Demand
 from geoosd.wire.pictures import VIEWS, Picture, encode_picture
 
 FRAMES = UPGRADE.replace(b"channels=canary", b"channels=frames,tokens&tick=0")
+MEMORY = FRAMES.replace(b"&tick=0", b"&tick=0&view=memory")
 
 
-def picture(seq, size=1000):
-    return struct.pack("<BBHHHQ", 1, 1, 64, 32, 0, seq) + b"\xff\xd8" + b"%8d" % seq + b"j" * size
+def picture(seq, size=1000, view=0):
+    return (
+        struct.pack("<BBHHHQ", 1, 1, 64, 32, view, seq) + b"\xff\xd8" + b"%8d" % seq + b"j" * size
+    )
 
 
 async def next_picture(viewer):
@@ -51,6 +54,23 @@ async def test_frames_are_passed_on_as_they_came(tmp_path):
                 assert await next_picture(late) == picture(19)
         await stand.until(lambda: not stand.feed.demand.frames)
         assert (await other.next())["seq"] == 1
+
+
+async def test_two_viewers_may_look_at_different_views(tmp_path):
+    async with standing(tmp_path) as stand, raw_viewer(stand.port, FRAMES) as one:
+        memory, layers = VIEWS.index("memory"), VIEWS.index("layers")
+        async with raw_viewer(stand.port, MEMORY) as two:
+            await stand.until(lambda: stand.feed.demand == Demand(frames=True, views=["memory"]))
+            await stand.feed.show(picture(1))
+            await stand.feed.show(picture(2, view=memory))
+            assert await next_picture(one) == picture(1)
+            assert await next_picture(two) == picture(2, view=memory)
+            await two.send(frame(TEXT, b'{"message_type":"Subscribe","payload":{"view":"layers"}}'))
+            await stand.until(lambda: stand.feed.demand == Demand(frames=True, views=["layers"]))
+            await stand.feed.show(picture(3, view=memory))
+            await stand.feed.show(picture(4, view=layers))
+            assert await next_picture(two) == picture(4, view=layers)
+        await stand.until(lambda: stand.feed.demand == Demand(frames=True))
 
 
 async def test_demand_is_said_again_to_a_compositor_that_came_back(tmp_path):

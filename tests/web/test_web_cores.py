@@ -11,6 +11,7 @@ from fake_broadcaster import FakeBroadcaster, hilbert_place, pack_cells
 from playwright.sync_api import Browser, Page
 
 from geoosd.compositor.core.hilbert import cell_at
+from geoosd.wire import pictures
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -128,12 +129,14 @@ def test_a_picture_frame_is_read(core: Evaluate) -> None:
     picture = core(
         "const bytes = new Uint8Array(18); const header = new DataView(bytes.buffer);"
         " header.setUint8(0, 1); header.setUint8(1, 2); header.setUint16(2, 640, true);"
-        " header.setUint16(4, 480, true); header.setBigUint64(8, 99n, true); bytes[16] = 7;"
+        " header.setUint16(4, 480, true); header.setUint16(6, 5, true);"
+        " header.setBigUint64(8, 99n, true); bytes[16] = 7;"
         " const p = protocol.parsePicture(bytes.buffer);"
-        " return [p.kind, p.codec, p.width, p.height, Number(p.seq), p.data.length, p.data[0],"
-        " protocol.parsePicture(new ArrayBuffer(3))]"
+        " return [p.kind, p.codec, p.width, p.height, p.view, Number(p.seq), p.data.length,"
+        " p.data[0], protocol.parsePicture(new ArrayBuffer(3))]"
     )
-    assert picture == [1, 2, 640, 480, 99, 2, 7, None]
+    assert picture == [1, 2, 640, 480, "layers", 99, 2, 7, None]
+    assert tuple(core("return protocol.VIEWS")) == pictures.VIEWS
 
 
 def test_a_connection_resumes_after_the_last_number(core: Evaluate) -> None:
@@ -232,7 +235,9 @@ def test_refused_and_crowded_viewers_wait_longer(core: Evaluate) -> None:
 
 def test_retry_now_subscribe_and_close(core: Evaluate) -> None:
     sent, count, state, url = core("""
-        const made = connect({ channels: ["tokens"], tick: 33, models: ["a", "b"] });
+        const made = connect({
+          channels: ["tokens"], tick: 33, models: ["a", "b"], view: "memory",
+        });
         made.retryNow();                       // nothing to hurry
         sockets[0].lose();
         made.retryNow();
@@ -245,10 +250,13 @@ def test_retry_now_subscribe_and_close(core: Evaluate) -> None:
         return [sockets[1].sent, sockets.length, made.state, query(sockets[0])];
     """)
     assert sent == [
-        {"message_type": "Subscribe", "payload": {"channels": None, "models": None, "tick": 0}}
+        {
+            "message_type": "Subscribe",
+            "payload": {"channels": None, "models": None, "tick": 0, "view": None},
+        }
     ]
     assert (count, state) == (2, "closed")
-    assert url == {"channels": "tokens", "tick": "33", "models": "a,b"}
+    assert url == {"channels": "tokens", "tick": "33", "models": "a,b", "view": "memory"}
 
 
 def test_a_session_from_queue_to_end(core: Evaluate) -> None:

@@ -155,9 +155,9 @@ class Fanout:
             await self._send_batch(lane, batch)
             if lane.has_overflowed:
                 self.hub.mend_overflow(lane)
-        if lane.pictures and lane.shown != self.hub.still.number:
-            lane.shown = self.hub.still.number
-            await self._send_picture(lane, self.hub.still)
+        if lane.pictures and (still := self.hub.still(lane.pictures)).number > lane.shown:
+            lane.shown = still.number
+            await self._send_picture(lane, still)
         for viewer in lane.take_strays():
             self._catch_up(viewer)
 

@@ -30,6 +30,7 @@ class Carried(Struct, frozen=True):
     since: float
     channels: list[Channel]
     models: list[str] | None
+    view: str
     tick: Tick
     epoch: str
     after: int | None
@@ -43,13 +44,14 @@ class Carried(Struct, frozen=True):
     @classmethod
     def of(cls, viewer: Viewer, epoch: str) -> Carried:
         """*viewer* as it is, of a hub in *epoch*; not between ``next_bytes`` and ``took``."""
-        (channels, models), tick = viewer.subscription
+        (channels, models, view), tick = viewer.subscription
         return cls(
             id=viewer.id,
             address=viewer.address,
             since=viewer.since,
             channels=sorted(channels),
             models=None if models is None else sorted(models),
+            view=view,
             tick=tick,
             epoch=epoch,
             after=None if viewer.lane is None else viewer.place[1],
@@ -64,7 +66,8 @@ class Carried(Struct, frozen=True):
     def viewer(self) -> Viewer:
         """The viewer, for a hub that has not let it in."""
         models = None if self.models is None else frozenset(self.models)
-        subscription = Subscription(Filter(frozenset(self.channels), models), self.tick)
+        filter_ = Filter(frozenset(self.channels), models, self.view)
+        subscription = Subscription(filter_, self.tick)
         viewer = Viewer(self.id, self.address, self.since, subscription)
         viewer.rest = memoryview(self.rest) if self.rest else None
         viewer.control = list(self.control)

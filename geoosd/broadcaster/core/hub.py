@@ -22,7 +22,7 @@ from geoosd.broadcaster.core import frames
 from geoosd.broadcaster.core.handover import Carried
 from geoosd.broadcaster.core.lane import BATCH_BYTES, Lane
 from geoosd.broadcaster.core.models import Models
-from geoosd.broadcaster.core.pictures import Still
+from geoosd.broadcaster.core.pictures import NOTHING, Still
 from geoosd.broadcaster.core.ring import Batch, Entry, Ring
 from geoosd.broadcaster.core.subscription import Filter, Subscription
 from geoosd.broadcaster.core.viewer import MAX_CONTROL_BYTES, Viewer
@@ -71,8 +71,7 @@ class Group:
 class Hub:
     """The ring of everything, the groups' filtered rings, and all viewers.
 
-    ``still`` is the newest picture, number 0 before the first. ``wants_changed`` is called when
-    ``wants_pictures`` has: whether any viewer takes them.
+    ``wants_changed`` is called when ``wanted`` has: the views that any viewer takes pictures of.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -87,8 +86,9 @@ class Hub:
         self.dropped = 0
         self.gaps = 0
         self.stalled = 0
-        self.still = Still(0, b"")
-        self.wants_pictures = False
+        self.wanted: frozenset[str] = frozenset()
+        self._stills: dict[str, Still] = {}
+        self._shown = 0
         self.wants_changed: Callable[[], None] = _nobody_asks
         self._models = Models()
 
@@ -141,9 +141,14 @@ class Hub:
                 group.ring.append(entry)
         return True
 
-    def show(self, picture: bytes) -> None:
-        """*picture* is the newest: in place of the one before it, for whoever has not had that."""
-        self.still = Still(self.still.number + 1, frames.binary_frame(picture))
+    def show(self, picture: bytes, view: str) -> None:
+        """*picture* is the newest of *view*: in place of the one before, for who has not had it."""
+        self._shown += 1
+        self._stills[view] = Still(self._shown, frames.binary_frame(picture))
+
+    def still(self, view: str) -> Still:
+        """The newest picture of *view*; number 0 before the first."""
+        return self._stills.get(view, NOTHING)
 
     # -- viewers come and go -----------------------------------------------------------------------
 
@@ -276,9 +281,10 @@ class Hub:
         if viewer.cursor > target:
             lane.ahead[viewer] = None
             return None
-        if lane.pictures and viewer.seen != self.still.number:
-            viewer.handed = self.still
-            return self.still.frame
+        still = self.still(lane.pictures) if lane.pictures else NOTHING
+        if still.number not in (0, viewer.seen):
+            viewer.handed = still
+            return still.frame
         if not lane.live and not lane.due:
             lane.go_to_end()
         lane.live[viewer] = None
@@ -398,7 +404,7 @@ class Hub:
             return
         tick = viewer.subscription.tick
         if tick not in group.lanes:
-            group.lanes[tick] = Lane(ring, tick, pictures="frames" in group.filter.channels)
+            group.lanes[tick] = Lane(ring, tick, pictures=group.filter.pictures)
         group.members += 1
         viewer.lane = group.lanes[tick]
         viewer.after = after
@@ -432,9 +438,12 @@ class Hub:
             self._look_who_wants()
 
     def _look_who_wants(self) -> None:
-        wants = any("frames" in filter_.channels for filter_ in self.groups)
-        if wants != self.wants_pictures:
-            self.wants_pictures = wants
+        wanted = frozenset(view for each in self.groups if (view := each.pictures))
+        if wanted != self.wanted:
+            # What nobody looks at would be old when somebody does.
+            for view in self.wanted - wanted:
+                self._stills.pop(view, None)
+            self.wanted = wanted
             self.wants_changed()
 
 

@@ -24,8 +24,8 @@ class Lane(Generic[V]):
 
     ``ahead`` are those who had a Snapshot that is newer than ``position``: they wait until the lane
     has come by. ``after`` is the number up to which who stands at ``position`` has everything.
-    ``pictures``: they get pictures too, of which number ``shown`` was the last. The dictionaries
-    serve as ordered sets.
+    ``pictures`` names the view that they get pictures of, of which number ``shown`` was the last.
+    The dictionaries serve as ordered sets.
     """
 
     __slots__ = (
@@ -42,7 +42,7 @@ class Lane(Generic[V]):
         "tick",
     )
 
-    def __init__(self, ring: Ring, tick: Tick, *, pictures: bool = False) -> None:
+    def __init__(self, ring: Ring, tick: Tick, *, pictures: str | None = None) -> None:
         self.ring = ring
         self.tick = tick
         self.pictures = pictures

@@ -18,10 +18,14 @@ FIRST: Final = f"--{BOUNDARY}\r\n".encode()
 
 
 class Still(NamedTuple):
-    """A picture as a frame; ``number`` grows with each one."""
+    """A picture as a frame; ``number`` grows with each one, of whatever view."""
 
     number: int
     frame: bytes
+
+
+NOTHING: Final = Still(0, b"")
+"""Before the first picture of a view."""
 
 
 def part_of(picture: bytes) -> bytes:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from geoosd.errors import MessageError
 from geoosd.wire import messages
 from geoosd.wire.messages import After, Channel, Subscribe, Tick
+from geoosd.wire.pictures import VIEWS
 
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
 TICKS: Final[tuple[Tick, ...]] = get_args(Tick)
@@ -24,11 +25,18 @@ _MAX_NAME: Final = 256
 class Filter(NamedTuple):
     """Which messages reach a viewer; viewers with equal filters share one ring.
 
-    ``models`` None means all; messages of no known model always pass.
+    ``models`` None means all; messages of no known model always pass. ``view`` is what pictures
+    are of; :attr:`pictures` is None where none are wanted.
     """
 
     channels: frozenset[Channel] = DEFAULT_CHANNELS
     models: frozenset[str] | None = None
+    view: str = VIEWS[0]
+
+    @property
+    def pictures(self) -> str | None:
+        """The view whose pictures reach a viewer."""
+        return self.view if "frames" in self.channels else None
 
     def takes(self, channel: Channel | None, model: str | None) -> bool:
         """Whether a message of *channel* (None: for everybody) and *model* passes."""
@@ -48,15 +56,17 @@ class Subscription(NamedTuple):
     def changed_by(self, subscribe: Subscribe) -> Subscription:
         """With what *subscribe* names instead; an empty list of models means all again.
 
-        Raises :class:`MessageError` for too many models.
+        Raises :class:`MessageError` for too many models and for an unknown view.
         """
-        channels, models = self.filter
+        channels, models, view = self.filter
         if subscribe.channels is not None:
             channels = frozenset(subscribe.channels)
         if subscribe.models is not None:
             models = _models(subscribe.models, "payload.models")
+        if subscribe.view is not None:
+            view = _view(subscribe.view, "payload.view")
         tick = self.tick if subscribe.tick is None else subscribe.tick
-        return Subscription(Filter(channels, models), tick)
+        return Subscription(Filter(channels, models, view), tick)
 
 
 class Request(NamedTuple):
@@ -76,7 +86,8 @@ def parse_query(query: str, default_tick: Tick) -> Request:
     channels = _channels(fields["channels"]) if "channels" in fields else DEFAULT_CHANNELS
     names = [value for key, value in pairs if key == "models" for value in value.split(",")]
     tick = _tick(fields["tick"]) if "tick" in fields else default_tick
-    subscription = Subscription(Filter(channels, _models(names, "models")), tick)
+    view = _view(fields.get("view", VIEWS[0]), "view")
+    subscription = Subscription(Filter(channels, _models(names, "models"), view), tick)
     return Request(subscription, _resume(fields))
 
 
@@ -115,6 +126,12 @@ def _models(names: list[str], field: str) -> frozenset[str] | None:
     if any(len(name) > _MAX_NAME for name in models):
         raise _bad(field, f"a name of more than {_MAX_NAME} characters")
     return models or None
+
+
+def _view(name: str, field: str) -> str:
+    if name not in VIEWS:
+        raise _bad(field, f"{name[:40]!r} is none of {', '.join(VIEWS)}")
+    return name
 
 
 def _resume(fields: dict[str, str]) -> After | None:

@@ -93,7 +93,16 @@ def test_a_query_is_read():
     request = parse_query("epoch=a&after=7&tick=0&channels=tokens,&models=m1,m2&models=m3&x=1", 16)
     assert request.resume == After("a", 7)
     assert request.subscription.tick == 0
-    assert request.subscription.filter == (frozenset({"tokens"}), frozenset({"m1", "m2", "m3"}))
+    models = frozenset({"m1", "m2", "m3"})
+    assert request.subscription.filter == Filter(frozenset({"tokens"}), models)
+    assert request.subscription.filter.pictures is None
+    looked = parse_query("channels=frames&view=memory", 16).subscription
+    assert looked.filter.pictures == "memory"
+    changed = looked.changed_by(Subscribe(view="layers"))
+    assert changed.filter.pictures == "layers"
+    assert changed.changed_by(Subscribe(tick=0)).filter.pictures == "layers"
+    with pytest.raises(MessageError, match=r"cannot take payload\.view: 'inside' is none of act"):
+        looked.changed_by(Subscribe(view="inside"))
     assert parse_query("epoch=a", 16).resume is None
 
 
@@ -102,6 +111,7 @@ def test_a_query_is_read():
     [
         ("tick=5", "tick"),
         ("tick=", "tick"),
+        ("view=inside", "view"),
         ("channels=tokens,all", "channels"),
         ("epoch=a&after=-1", "after"),
         ("epoch=a&after=" + "9" * 19, "after"),

@@ -51,6 +51,7 @@ const DEFAULTS = {
   channels: undefined,
   models: undefined,
   tick: undefined,
+  view: undefined,
   minDelay: 250,
   maxDelay: 8000,
   refusedDelay: 30000,
@@ -72,7 +73,7 @@ export class Connection {
 
   /**
    * @param {string|URL} url  `ws://HOST:8765/neural`
-   * @param {object} options  callbacks as above; `channels`, `models`, `tick` of the query;
+   * @param {object} options  callbacks as above; `channels`, `models`, `tick`, `view` of the query;
    *   `minDelay`, `maxDelay`, `refusedDelay` in milliseconds
    * @param {object} environment  `{WebSocket, setTimeout, clearTimeout, random}`
    */
@@ -108,7 +109,7 @@ export class Connection {
     this.#connect();
   }
 
-  /** Change what is received: `{channels, models, tick}`; what is left out stays as it was. */
+  /** Change what is received: `{channels, models, tick, view}`; what is left out stays as it was. */
   subscribe(wanted) {
     this.#options = { ...this.#options, ...wanted };
     if (this.state !== "live") return;
@@ -116,6 +117,7 @@ export class Connection {
       channels: wanted.channels ?? null,
       models: wanted.models ?? null,
       tick: wanted.tick ?? null,
+      view: wanted.view ?? null,
     };
     this.#socket.send(JSON.stringify({ message_type: "Subscribe", payload }));
   }
@@ -130,13 +132,14 @@ export class Connection {
   }
 
   #connect() {
-    const { channels, models, tick } = this.#options;
+    const { channels, models, tick, view } = this.#options;
     const url = connectionUrl(this.url, {
       epoch: this.epoch,
       after: this.after,
       channels,
       models,
       tick,
+      view,
     });
     const socket = new this.#environment.WebSocket(url);
     socket.binaryType = "arraybuffer";

@@ -14,6 +14,8 @@ export const PROTOCOL_VERSION = 1;
 /** Bytes of one record of `Snapshot.cells`: u32 district, u32 cell, f32 weight. */
 export const CELL_RECORD_BYTES = 12;
 
+/** What pictures show, by their number in the header. */
+export const VIEWS = ["activation", "memory", "confidence", "models", "attention", "layers"];
 /** Bytes before the image data in a binary (picture) frame. */
 export const PICTURE_HEADER_BYTES = 16;
 
@@ -53,8 +55,9 @@ export function parseMessage(text) {
  * Read one binary frame.
  *
  * @param {ArrayBuffer} buffer
- * @returns {{kind: number, codec: number, width: number, height: number, seq: bigint,
- *   data: Uint8Array}|null} null when it is too short to hold a header
+ * @returns {{kind: number, codec: number, width: number, height: number, view: string|null,
+ *   seq: bigint, data: Uint8Array}|null} null when it is too short to hold a header; `view` is null
+ *   for one that this library does not know
  */
 export function parsePicture(buffer) {
   if (buffer.byteLength < PICTURE_HEADER_BYTES) return null;
@@ -64,6 +67,7 @@ export function parsePicture(buffer) {
     codec: view.getUint8(1),
     width: view.getUint16(2, true),
     height: view.getUint16(4, true),
+    view: VIEWS[view.getUint16(6, true)] ?? null,
     seq: view.getBigUint64(8, true),
     data: new Uint8Array(buffer, PICTURE_HEADER_BYTES),
   };
@@ -136,7 +140,7 @@ export function probabilityOf(token) {
  *
  * @param {string|URL} base  e.g. `ws://127.0.0.1:8765/neural`; its own query is kept
  * @param {{epoch?: string|null, after?: number|null, tick?: number, channels?: string[],
- *   models?: string[]}} query
+ *   models?: string[], view?: string}} query
  */
 export function connectionUrl(base, query = {}) {
   const url = new URL(base);
@@ -147,6 +151,7 @@ export function connectionUrl(base, query = {}) {
   if (query.tick != null) url.searchParams.set("tick", String(query.tick));
   if (query.channels?.length) url.searchParams.set("channels", query.channels.join(","));
   if (query.models?.length) url.searchParams.set("models", query.models.join(","));
+  if (query.view) url.searchParams.set("view", query.view);
   return url.href;
 }
 
