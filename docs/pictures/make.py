@@ -63,6 +63,7 @@ def main() -> None:
     path = assets.provide(model, assets.cache_dir(), lambda done, total: None)
     with tempfile.TemporaryDirectory(prefix="geoos-pictures-") as name, geoos(Path(name)) as shot:
         shot.lay_out(path)
+        shot.page("The relationship between mind and body is", only)
         for start in STARTS:
             shot.prompt(start, 160)
         shot.prompt(LAST, 220)
@@ -76,8 +77,7 @@ def main() -> None:
         for view in ("attention", "layers"):
             shot.take(view, (), only)
         shot.prompt(LAST, 220)
-        shot.take("models", ("--labels",), only)
-        shot.page("The relationship between mind and body is", only)
+        shot.take("models", ("--labels", "--zoom", "1.1"), only)
 
 
 def look_inside(ingest: Path, gemma: Gemma) -> None:

@@ -19,7 +19,7 @@ MEDIA_TYPES: Final[dict[Format, str]] = {
 _OPTIONS: Final[dict[Format, dict[str, Any]]] = {
     "png": {"compress_level": 1},
     "jpeg": {"quality": 88, "subsampling": 0},
-    "webp": {"quality": 85, "method": 2},
+    "webp": {"quality": 92, "method": 2},
 }
 
 
