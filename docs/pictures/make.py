@@ -64,6 +64,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="geoos-pictures-") as name, geoos(Path(name)) as shot:
         shot.lay_out(path)
         shot.page("The relationship between mind and body is", only)
+        if only == {"page"}:
+            return
         for start in STARTS:
             shot.prompt(start, 160)
         shot.prompt(LAST, 220)
@@ -157,7 +159,7 @@ class Shot:
         script = HERE.parents[1] / "tests" / "web" / "screenshot.py"
         path = IMAGES / "shell.png"
         subprocess.run(
-            [sys.executable, script, self.url, path, "--prompt", prompt, "--after", "12"],
+            [sys.executable, script, self.url, path, "--prompt", prompt, "--after", "5"],
             check=True, timeout=120,
         )  # fmt: skip
         print(path, flush=True)

@@ -441,8 +441,7 @@ class Hub:
         wanted = frozenset(view for each in self.groups if (view := each.pictures))
         if wanted != self.wanted:
             # What nobody looks at would be old when somebody does.
-            for view in self.wanted - wanted:
-                self._stills.pop(view, None)
+            self._stills = {view: self._stills[view] for view in wanted & self._stills.keys()}
             self.wanted = wanted
             self.wants_changed()
 
