@@ -12,7 +12,7 @@ import trio
 
 from geoosd import __version__
 from geoosd.config import Config
-from geoosd.errors import ConfigError
+from geoosd.errors import ConfigError, StartError
 from geoosd.runtime import metrics
 from geoosd.runtime.export import END, send_files
 from geoosd.runtime.varlink import IncomingCall, invalid_argument
@@ -120,20 +120,28 @@ class DaemonInterface:
             try:
                 fresh = await trio.to_thread.run_sync(self._load)
                 await self._service.reload(fresh)
-            except ConfigError as error:
-                runtime.log.error(
-                    "reload refused", error=str(error), **events.RELOAD_REFUSED.fields
-                )
-                runtime.health.set("configuration", "warning", f"{_OLD}: {error}", _REMEDY)
-                raise
+            except (ConfigError, StartError) as error:
+                raise self._refused(str(error)) from None
+            except Exception as error:
+                # What runs goes on, whatever is wrong with what was to come.
+                runtime.budget.spend("reload", error)
+                raise self._refused("a bug in geoos; its log has it") from error
             else:
                 runtime.config = fresh
                 runtime.logs.set_level(fresh.log.level)
                 runtime.health.remove("configuration")
                 runtime.log.info("reloaded", **events.RELOADED.fields)
             finally:
-                runtime.state = "active"
-                runtime.notifier.ready(runtime.status_text)
+                if not runtime.draining.is_set():  # asked to stop meanwhile
+                    runtime.state = "active"
+                    runtime.notifier.ready(runtime.status_text)
+
+    def _refused(self, reason: str) -> ConfigError:
+        """Note that a reload was refused; the error that says so."""
+        runtime = self._runtime
+        runtime.log.error("reload refused", error=reason, **events.RELOAD_REFUSED.fields)
+        runtime.health.set("configuration", "warning", f"{_OLD}: {reason}", _REMEDY)
+        return ConfigError(reason)
 
     async def _export(self, call: IncomingCall) -> Mapping[str, Any]:
         await send_files(call, await self._runtime.export())

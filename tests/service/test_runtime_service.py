@@ -120,6 +120,38 @@ async def test_reload_verifies_then_swaps(spec, runtime, made, nursery):
     runtime.draining.set()
 
 
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (StartError("cannot find the theme"), "cannot find the theme"),
+        (ZeroDivisionError("what it was about"), "a bug in geoos; its log has it"),
+    ],
+)
+async def test_whatever_goes_wrong_in_a_reload_is_no_harm_to_what_runs(
+    runtime, nursery, failure, reason
+):
+    class Brittle(Echo):
+        async def reload(self, new):
+            raise failure
+
+    spec = service.ServiceSpec(name="bridge", summary="", create=Brittle)
+    await nursery.start(service.serve, spec, runtime)
+    before = runtime.config
+    with pytest.raises(ConfigError, match=reason):  # as SIGHUP has it
+        await runtime.reload()
+    path = runtime.paths.varlink("bridge")
+    with pytest.raises(VarlinkError, match=reason):
+        await varlink.call(path, "io.geoos.Daemon.Reload")
+    assert runtime.config is before
+    assert (await varlink.call(path, "io.geoos.Daemon.GetStatus"))["status"]["state"] == "active"
+    (check,) = (await varlink.call(path, "io.geoos.Daemon.GetHealth"))["checks"]
+    assert (check["name"], check["status"]) == ("configuration", "warning")
+    assert reason in check["summary"]
+    records, _ = runtime.logs.ring.newest(99, lambda record: record.event == "bug")
+    assert len(records) == (2 if isinstance(failure, ZeroDivisionError) else 0)
+    runtime.draining.set()
+
+
 async def test_log_level_is_set_and_checked(spec, runtime, nursery):
     await nursery.start(service.serve, spec, runtime)
     path = runtime.paths.varlink("bridge")
