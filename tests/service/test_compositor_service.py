@@ -236,6 +236,19 @@ async def test_sessions_of_a_dead_producer_are_ended_in_its_stead(autojump_clock
     nursery.cancel_scope.cancel()
 
 
+async def test_a_connection_is_one_producer_s(world):
+    await world.start()
+    producer = await world.connect("ingest.sock")
+    for name in ("one", "another", "one"):
+        await producer.say(ProducerHello(name, 1))
+    heard = [(await producer.hear()).payload for _ in range(2)]
+    (error,) = [each for each in heard if isinstance(each, Error)]
+    assert error.field == "payload.producer"
+    assert "this connection is one's" in error.message
+    status = await world.call("io.geoos.Daemon.GetStatus")
+    assert status["status"]["details"]["producers"] == "one"
+
+
 async def test_what_counts_as_taken_is_taken_though_the_connection_breaks(autojump_clock, nursery):
     """It breaks while a batch waits for the disk; sent again, the message would be a repeat."""
     taken, disk = [], trio.Event()

@@ -161,6 +161,11 @@ class _Producer:
         return self.name is None or n is None or self._ingest.producers.take(self.name, n)
 
     def _greet(self, hello: ProducerHello) -> None:
+        if self.name not in (None, hello.producer):
+            where = "payload.producer"
+            reason = f"cannot take {where}: this connection is {self.name}'s; open another one"
+            self._refuse(MessageError("invalid", reason, where))
+            return
         self.name = hello.producer
         self._ingest.greeted(self, hello)
         self._acknowledged = None
