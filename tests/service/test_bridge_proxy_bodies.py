@@ -102,6 +102,34 @@ async def test_the_model_is_found_wherever_it_stands_and_only_it_is_changed():
         assert not one.requests
 
 
+@pytest.mark.parametrize("first", ["model", "file"])
+async def test_a_form_goes_where_its_model_is(first):
+    """Audio and pictures come as forms, in which the model may stand behind a long file."""
+    one = ScriptedUpstream(answers(OK), id="one", models=("a",))
+    two = ScriptedUpstream(answers(OK), id="two", models=("b",))
+    parts = {
+        "model": b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\ntwo/b\r\n',
+        "file": b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        + bytes(LONG)
+        + b"\r\n",
+    }
+    body = (
+        b"".join(sorted(parts.values(), key=lambda part: part is not parts[first])) + b"--x--\r\n"
+    )
+    form = [("Content-Type", "multipart/form-data; boundary=x")]
+    async with proxied(one, two) as rig:
+        for chunked in (False, True):
+            path = "/v1/audio/transcriptions"
+            answer = await ask(rig.port, "POST", path, headers=form, body=body, chunked=chunked)
+            assert answer.get(b"x-geoos-upstream") == b"two"
+            assert two.requests[-1].body == body.replace(b"two/b", b"b")
+        assert not one.requests
+        # Nobody asks for a model there, and the file is not looked through for one.
+        answer = await ask(rig.port, "POST", "/v1/files", headers=form, body=body)
+        assert answer.get(b"x-geoos-upstream") == b"one"
+        assert one.requests[-1].body == body
+
+
 async def test_backpressure_reaches_the_client():
     async def deaf(stream, upstream):
         await trio.sleep_forever()

@@ -66,6 +66,8 @@ TAPPED: Final = dialects.PATHS
 _JSON: Final = (b"content-type", b"application/json")
 _IDEMPOTENT: Final = (b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE")
 _MODELS: Final = "/v1/models"
+_UPLOADS: Final = ("/v1/files", "/v1/uploads", "/v1/containers")
+"""Forms to which name no model, and can be long: they need not be looked through for one."""
 _STATUS: Final = {"upstream_timeout": 504, "rate_limited": 429}
 _ANYWHERE: Final = Address("0.0.0.0", 0)
 
@@ -183,7 +185,9 @@ class Proxy:
             message = f"cannot take more than [bridge] client_rate; try again in {wait:.1f} s"
             await request.respond_error(429, "rate_limited", message, [_retry(wait)])
         else:
-            search = ModelSearch()
+            is_upload = text.startswith(_UPLOADS)
+            kind = None if is_upload else first(request.headers, b"content-type")
+            search = ModelSearch(kind)
             await request.body.hold(search.is_enough)
             asked = search.asked()
             if request.method == b"POST" and text.rstrip("/") in TAPPED:
