@@ -413,6 +413,10 @@ class Paths(NamedTuple):
         """The Varlink socket of a daemon."""
         return self.socket("control.sock" if daemon == "control" else f"{daemon}.varlink")
 
+    def last_words(self, daemon: str) -> Path:
+        """In the foreground: why a daemon stays down, once it has refused to start."""
+        return self.runtime_dir / f"{daemon}.refused"
+
 
 def paths(environ: Mapping[str, str] | None = None) -> Paths:
     """The directories that the environment names, else the foreground's defaults.

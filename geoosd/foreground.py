@@ -16,7 +16,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -38,6 +38,7 @@ from geoosd.runtime.supervisor import (
 )
 
 _STOP_SECONDS = 4.0
+_STOPPING = "stopping"
 _PROBE_SECONDS = 1.0
 _COLORS = {"compositor": 35, "bridge": 36, "broadcaster": 32, "control": 34, "engine": 33}
 _WIDTH = max(map(len, DAEMONS))
@@ -67,17 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _up(args: argparse.Namespace, signals: Signals) -> int:
     config = load_config(args)
     where = Paths(*(path.absolute() for path in paths()))
-    with _runtime_dir(where) as lock:
+    async with _runtime_dir(where) as lock:
         await _check_ports(config)
         servers = await _answering(config)
         names = [*DAEMONS[:-1], *(["engine"] if _wants_engine(config, servers) else [])]
-        console = _Console(_prefixed(config))
+        console = _Console(_prefixed(config), where)
         with contextlib.ExitStack() as sockets:
             children = [
                 Child(_child_spec(name, args, where, sockets), console.events) for name in names
             ]
-            lock.record(os.getpid())
-            return await _run(children, config, servers, console, signals)
+            lock.record(str(os.getpid()))
+            code = await _run(children, config, servers, console, signals, lock)
+    _say("stopped")
+    return code
 
 
 async def _run(
@@ -86,6 +89,7 @@ async def _run(
     servers: Sequence[str],
     console: _Console,
     signals: Signals,
+    lock: _Lock,
 ) -> int:
     """Start all, say when they are ready, wait to be stopped; the exit code."""
 
@@ -98,14 +102,16 @@ async def _run(
     async with trio.open_nursery() as nursery:
         for child in children:
             nursery.start_soon(child.run)
+            nursery.start_soon(console.note_end, child)
         if await _all_ready(children, signals.stop):
             _welcome(config, servers, [child.name for child in children])
             await signals.stop.wait()
         elif not signals.stop.is_set():
             code = next((child.exit_code for child in children if child.exit_code), EX_SOFTWARE)
         _say("stopping")
+        lock.record(_STOPPING)
         await stop_all(children, _STOP_SECONDS)
-    _say("stopped")
+        nursery.cancel_scope.cancel()
     return code
 
 
@@ -138,23 +144,24 @@ class _Lock:
         self._file = path.open("a+", encoding="utf-8")
         self.path = path
 
-    def take(self) -> None:
+    def take(self) -> str | None:
+        """Take it; None, or what its holder wrote down."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.seek(0)
             holder = self._file.read().strip() or "?"
             self._file.close()
-            raise StartError(
-                f"cannot start: geoosd up already runs in {self.path.parent} (pid {holder}); stop "
-                f"it with Ctrl-C in its terminal or with: kill {holder}; or set GEOOS_RUNTIME_DIR "
-                "and other ports to run a second one"
-            ) from None
+            return holder
+        if not self.path.exists() or not self.path.samefile(f"/proc/self/fd/{self._file.fileno()}"):
+            self._file.close()  # its last holder has just taken it away
+            return _STOPPING
+        return None
 
-    def record(self, pid: int) -> None:
+    def record(self, holder: str) -> None:
         """Write down who holds it."""
         self._file.truncate(0)
-        self._file.write(f"{pid}\n")
+        self._file.write(f"{holder}\n")
         self._file.flush()
 
     def release(self) -> None:
@@ -162,8 +169,25 @@ class _Lock:
         self._file.close()
 
 
-@contextlib.contextmanager
-def _runtime_dir(where: Paths) -> Iterator[_Lock]:
+async def _locked(path: Path) -> _Lock:
+    """The lock; waits for one that is on its way out, as ``kill -INT PID; geoosd up`` wants."""
+    deadline = trio.current_time() + 2 * _STOP_SECONDS
+    while True:
+        lock = _Lock(path)
+        holder = lock.take()
+        if holder is None:
+            return lock
+        if holder != _STOPPING or trio.current_time() > deadline:
+            raise StartError(
+                f"cannot start: geoosd up already runs in {path.parent} (pid {holder}); stop "
+                f"it with Ctrl-C in its terminal or with: kill {holder}; or set GEOOS_RUNTIME_DIR "
+                "and other ports to run a second one"
+            )
+        await trio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def _runtime_dir(where: Paths) -> AsyncIterator[_Lock]:
     """Make the runtime directory, private to us, and hold it."""
     directory = where.runtime_dir
     if directory == SYSTEM_RUNTIME_DIR:
@@ -179,8 +203,7 @@ def _runtime_dir(where: Paths) -> Iterator[_Lock]:
         )
     if status.st_mode & 0o077:
         raise StartError(f"cannot use {directory}: others may enter it; chmod 700 {directory}")
-    lock = _Lock(directory / "up.lock")
-    lock.take()
+    lock = await _locked(directory / "up.lock")
     try:
         yield lock
     finally:
@@ -246,6 +269,7 @@ def _child_spec(
         bound[fd_name] = bind_unix(path)
         opened.callback(path.unlink, missing_ok=True)
         opened.enter_context(bound[fd_name])
+    opened.callback(where.last_words(name).unlink, missing_ok=True)
     argv = [sys.executable, "-m", "geoosd", name]
     for override in args.overrides:
         argv += ["--set", override]
@@ -271,8 +295,9 @@ def _child_spec(
 class _Console:
     """Prints what the children say, each line under its daemon's name."""
 
-    def __init__(self, prefixed: bool) -> None:
+    def __init__(self, prefixed: bool, where: Paths) -> None:
         self._prefixed = prefixed
+        self._where = where
         self._status: dict[str, str] = {}
         self.events = Events(self._on_line, self._on_change, self._on_status)
 
@@ -286,9 +311,14 @@ class _Console:
 
     def _on_status(self, name: str, text: str) -> None:
         """The engine's progress is worth a line; the others' status is for ``geoosctl status``."""
-        if name == "engine" and text not in ("active", self._status.get(name)):
-            self._status[name] = text
+        before, self._status[name] = self._status.get(name), text
+        if name == "engine" and text not in ("active", before):
             self._on_line(name, text)
+
+    async def note_end(self, child: Child) -> None:
+        """Leave the reason why *child* stays down where control finds it."""
+        await child.gave_up.wait()
+        self._where.last_words(child.name).write_text(self._status.get(child.name, ""))
 
 
 def _prefixed(config: Config) -> bool:

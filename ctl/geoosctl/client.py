@@ -106,7 +106,7 @@ def _replies(connection: socket.socket, path: Path, message: wire.Call) -> Itera
 
 def how_to_start(path: Path) -> str:
     """The command that starts what should listen on *path*."""
-    return "systemctl start geoos.target" if path.parent == SYSTEM_RUNTIME_DIR else "geoosd up"
+    return "sudo systemctl start geoos.target" if path.parent == SYSTEM_RUNTIME_DIR else "geoosd up"
 
 
 def _unavailable(reason: str) -> VarlinkError:

@@ -66,16 +66,29 @@ def without_control(path: Path, error: VarlinkError) -> list[Entry]:
     for name in DAEMONS:
         socket_path = path.parent / f"{name}.varlink"
         if name == "control":
-            entries.append(Entry(name, "unreachable", str(error), start_control(path)))
+            entries.append(Entry(name, "unreachable", str(error), how_to_restart(path, "control")))
         elif socket_path.exists():
             entries.append(_ask_directly(name, socket_path))
     return entries
 
 
-def start_control(path: Path) -> str:
-    """The command that starts the control that should listen on *path*."""
-    system = client.how_to_start(path).startswith("systemctl")
-    return "systemctl restart geoos-control.service" if system else "geoosd control"
+def how_to_restart(path: Path, daemon: str) -> str:
+    """The command that ends a daemon that hangs, and has it started anew."""
+    if (manager := _manager(path)) is not None:
+        return systemd.how_to_restart(daemon, manager)
+    # In the foreground ``geoosd up`` starts what has ended.
+    pid = systemd.foreground_pid(path.parent, daemon)
+    return f"kill -9 {pid}" if pid else "geoosd up"
+
+
+def how_to_start(path: Path) -> str:
+    """The command that starts all daemons."""
+    manager = _manager(path)
+    return f"{systemd.systemctl(manager)} start {systemd.TARGET}" if manager else "geoosd up"
+
+
+def _manager(path: Path) -> systemd.Manager | None:
+    return systemd.find(path, chosen=settings().socket is not None)
 
 
 def _ask_directly(name: str, path: Path) -> Entry:
@@ -84,5 +97,5 @@ def _ask_directly(name: str, path: Path) -> Entry:
         reply = client.call(path, "io.geoos.Daemon.GetStatus", timeout=timeout)
         found = read(reply, _Status).status
     except GeoosError as error:
-        return Entry(name, "unreachable", str(error), client.how_to_start(path))
+        return Entry(name, "unreachable", str(error), how_to_restart(path, name))
     return Entry(name, found.state, status=found)

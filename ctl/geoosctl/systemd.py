@@ -166,7 +166,7 @@ def trouble(unit: Unit) -> str | None:
 def remedy(unit: Unit, manager: Manager) -> str | None:
     """What to do about a unit that is down; None for one that is not."""
     if unit.load == "masked":
-        return f"{systemctl(manager)} unmask {unit.name}"
+        return f"{systemctl(manager)} unmask {unit.name} && {how_to_start(unit, manager)}"
     if not unit.failed:
         return None
     if unit.exit_code == EX_CONFIG:
@@ -180,6 +180,11 @@ def how_to_start(unit: Unit, manager: Manager) -> str:
     """The command that starts one daemon."""
     daemon = unit.name.removeprefix("geoos-").removesuffix(".service")
     return f"{_geoosctl(manager)} start {daemon}"
+
+
+def how_to_restart(daemon: str, manager: Manager) -> str:
+    """The command that restarts one daemon, also one that hangs."""
+    return f"{_geoosctl(manager)} restart {daemon}"
 
 
 def systemctl(manager: Manager) -> str:
@@ -294,14 +299,24 @@ def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
 
 
-def foreground_pid(runtime_dir: Path) -> int | None:
-    """The process of the ``geoosd up`` that holds *runtime_dir*; None without one.
+def foreground_pid(runtime_dir: Path, daemon: str | None = None) -> int | None:
+    """The process of the ``geoosd up`` that holds *runtime_dir*, or of a *daemon* of its; None
+    without one.
 
     Looks, and does not try the lock: a ``geoosd up`` that starts right now would find it taken.
     """
     try:
         pid = _count((runtime_dir / "up.lock").read_text(encoding="ascii").strip())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"geoosd" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return None
+        if daemon is None:
+            return pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        return next((int(each) for each in children if _is_daemon(each, daemon)), None)
     except (OSError, UnicodeDecodeError):
         return None
-    return pid if b"geoosd" in command else None
+
+
+def _is_daemon(pid: str, daemon: str) -> bool:
+    command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return command[2:4] == [b"geoosd", daemon.encode()]

@@ -42,7 +42,7 @@ from geoosd.wire.messages import Payload, SessionEnded, SessionStarted, TokenVis
 _NOBODYS_FAULT: Final = (CLIENT_GONE, "the bridge stopped")
 """Ends of a request that are no failure of a model server."""
 
-_LOSS_MEMORY: Final = 300.0
+_LOSS_MEMORY: Final = 60.0
 """Seconds for which a loss in the outbox stays a warning."""
 
 _LOOK_SECONDS: Final = 0.25
@@ -345,7 +345,7 @@ class Bridge:
         return (
             "warning",
             f"the compositor is not connected; {waiting} messages wait",
-            "geoosctl status; then: systemctl restart geoos-compositor",
+            "geoosctl restart compositor",
         )
 
     def _outbox_health(self) -> Finding:
@@ -357,7 +357,7 @@ class Bridge:
             return (
                 "warning",
                 f"{statistics.dropped} messages were given up: the compositor took them too slowly",
-                "look at the compositor's health, or raise bridge.outbox in geoos.toml",
+                "raise bridge.outbox if the compositor is well; then: geoosctl reload",
             )
         return "healthy", f"{statistics.depth} of {statistics.capacity} messages wait", None
 

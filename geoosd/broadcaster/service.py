@@ -185,7 +185,9 @@ class Broadcaster:
         room = max(1, files - beside)
         if room < viewers:
             text = f"room for {room} viewers instead of {viewers}: at most {files} open files"
-            remedy = "raise LimitNOFILE= of the unit, or ulimit -n, and restart the broadcaster"
+            remedy = (
+                "raise LimitNOFILE= of the unit, or ulimit -n; then: geoosctl restart broadcaster"
+            )
             health.set("files", "warning", text, remedy)
         else:
             health.remove("files")
@@ -267,9 +269,9 @@ class Broadcaster:
 
     def _feed_health(self) -> Finding:
         if not self.feed.link.connected:
-            return "critical", "no feed from the compositor", "geoosctl status; is it running?"
+            return "critical", "no feed from the compositor", "geoosctl status"
         if not self.feed.filled.is_set():
-            return "warning", "the feed is being read from its oldest message", "wait a moment"
+            return "warning", "reads the feed from its oldest message on", "geoosctl health --watch"
         return "healthy", "connected", None
 
     def _viewers_health(self) -> Finding:

@@ -8,7 +8,7 @@ asks, watches, follows and forwards; :mod:`geoosd.control.core` merges and judge
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -16,7 +16,7 @@ import trio
 from msgspec import Meta, Struct
 
 from geoosd.config import DAEMONS, Config
-from geoosd.control.adapters import forward, host
+from geoosd.control.adapters import forward, host, units
 from geoosd.control.adapters.answers import Shared
 from geoosd.control.adapters.ask import Daemon
 from geoosd.control.adapters.backup import backup
@@ -89,7 +89,8 @@ class Control:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._daemons = {name: Daemon(name, runtime.paths.varlink(name)) for name in DAEMONS}
+        self._place = units.place_of(runtime.paths.runtime_dir)
+        self._daemons = {name: Daemon(name, runtime.paths, self._place) for name in DAEMONS}
         self._status = Shared(self._ask_status)
         self._health = Shared(self._ask_health)
         self._text = Shared(self._metrics)
@@ -120,6 +121,7 @@ class Control:
                 nursery.start_soon(watch, daemon, self._runtime.log)
             nursery.start_soon(self._structure.run)
             nursery.start_soon(self._rounds.run)
+            nursery.start_soon(units.look_at_jobs, self._place.keeper, self._runtime.health)
             self._watching_since = time.time()
             if self._runtime.crashed_before:
                 self._daemons["control"].lifeline.returned(trio.current_time())
@@ -180,7 +182,8 @@ class Control:
             restarted=None if ago is None else self._runtime.now() - ago,
         )
         if isinstance(answer, Absence):
-            entry.reason, entry.remedy = answer.reason, answer.remedy
+            ends = self._ends({daemon.name})
+            entry.reason, entry.remedy = answer.reason, self._place.command(answer.remedy, ends)
         else:
             entry.state, entry.status = answer.status.state, answer.status
         return entry
@@ -214,7 +217,8 @@ class Control:
         # One that is stopped has no sockets, and that is said already.
         living = [each.lifeline.pid is not None and not each.lifeline.gone for each in daemons]
         names = [each.name for each, lives in zip(daemons, living, strict=True) if lives]
-        machine = host.look(self._runtime.paths, self._runtime.state_dir, names)
+        where = self._runtime
+        machine = host.look(where.paths, where.state_dir, names, self._place)
         judged = judge(
             observed,
             self._runtime.now(),
@@ -222,10 +226,20 @@ class Control:
             lambda name, check: self._course.damp(name, check, machine.monotonic),
         )
         self._course.note(judged.status, judged.root_cause, self._runtime.now())
-        return judged
+        return judged.at(self._place, self._ends({each.name for each in observed if each.absent}))
+
+    def _ends(self, silent: Container[str]) -> dict[str, str]:
+        """How to end each daemon that runs; the *silent* ones do not answer."""
+        found = {
+            each.name: each.how_to_end(answers=each.name not in silent)
+            for each in self._daemons.values()
+        }
+        return {name: command for name, command in found.items() if command}
 
     async def _observe(self, daemon: Daemon) -> Observation:
+        began = trio.current_time()
         status = await daemon.ask("GetStatus", _StatusReply)
+        took = daemon.lifeline.answered(trio.current_time() - began)
         if isinstance(status, Absence):
             return Observation(daemon.name, absent=status, restarts=daemon.lifeline.restarts)
         health = await daemon.ask("GetHealth", reports.DaemonHealth)
@@ -237,6 +251,7 @@ class Control:
             health,
             restarted_ago=daemon.lifeline.restarted_ago(trio.current_time()),
             restarts=daemon.lifeline.restarts,
+            took=took,
         )
 
     async def _get_metrics(self, _call: IncomingCall) -> Mapping[str, Any]:

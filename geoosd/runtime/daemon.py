@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _INTERFACE = "io.geoos.Daemon"
 _OLD = "a reload was refused and the old configuration is in force"
-_REMEDY = "geoosctl config check; then: geoosctl reload"
+_REMEDY = "geoosctl config check && geoosctl reload"
 
 
 def _limit() -> dict[str, str]:

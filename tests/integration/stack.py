@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -21,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 T = TypeVar("T")
 BIN = Path(sys.executable).parent
+UP = BIN / "geoosd"
 
 
 def free_ports(count: int) -> list[int]:
@@ -123,12 +124,17 @@ enabled = "{"yes" if engine else "no"}"
     def log(self) -> Path:
         return self.directory / "up.log"
 
-    def start(self, seconds: float = 30.0, stderr: IO[bytes] | int = subprocess.STDOUT) -> None:
-        """Start, and wait until it says that it is ready."""
+    def start(
+        self,
+        seconds: float = 30.0,
+        stderr: IO[bytes] | int = subprocess.STDOUT,
+        command: Sequence[str | Path] = (UP, "up"),
+    ) -> None:
+        """Start, by a *command* that ends in ``geoosd up``; wait until it says that it is ready."""
         with self.log.open("ab") as log:
             already = log.tell()
             self.process = subprocess.Popen(
-                [BIN / "geoosd", "up"],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=stderr,

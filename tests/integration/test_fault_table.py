@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import importlib.util
 import json
 import os
 import re
@@ -30,6 +31,8 @@ from .stack import BIN, Stack, until
 ROOT = Path(__file__).parent.parent.parent
 TABLE = ROOT / "docs/health/faults.md"
 WRITE = bool(os.environ.get("GEOOS_WRITE_FAULTS"))
+MODEL = Path(os.environ.get("GEOOS_CACHE_DIR") or Path.home() / ".cache/geoos")
+MODEL /= "gemma-3-270m-q4_k_m.gguf"
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 Injection = Iterator[None]
@@ -105,10 +108,13 @@ class Server:
 class Bench:
     """A geoos under test and its model server."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, engine: bool = False) -> None:
         self.directory = directory
         self.server = Server()
-        self.stack = Stack(directory, engine=False, upstream=self.server.url)
+        upstream = None if engine else self.server.url
+        self.stack = Stack(directory, engine=engine, upstream=upstream)
+        # Remedies are typed as they are printed: by name, as root without sudo.
+        self.stack.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"
         self.flag = directory / "flag"
         self.found: dict[str, Any] = {}
 
@@ -154,21 +160,40 @@ class Bench:
         code, found = self.health()
         return code == 0 or (code == 1 and "restarted" in (found["root_cause"] or ""))
 
-    def run(self, command: str) -> None:
-        """A printed remedy, as a user types it; root needs no sudo."""
-        env = {**self.stack.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-        if command.endswith("; geoosd up"):
-            assert self.stack.process is not None
-            assert f"kill -INT {self.stack.process.pid};" in command
-            self.stack.stop()
-            self.stack.start()
+    def run(self, remedy: str) -> None:
+        """Type the command of a printed remedy; it must do what it says."""
+        command = remedy.rpartition("then: ")[2]
+        if command.endswith("geoosd up"):
+            before = self.stack.process
+            # By ``exec`` it gets the signals that the test sends later.
+            again = command.replace("geoosd up", "exec geoosd up")
+            self.stack.start(command=("bash", "-c", again))
+            if before is not None:
+                before.wait(10)
             return
-        subprocess.run(
-            ["bash", "-c", command.replace("sudo ", "")],
-            env=env,
-            check=True,
+        self._bash(command, check=True)
+
+    def look(self, remedy: str) -> None:
+        """Type one that only shows something, for as long as somebody would look."""
+        command = remedy.rpartition("then: ")[2]
+        if command.startswith("kill "):
+            return  # it is to come back by itself
+        if command.endswith("--watch"):
+            command = f"timeout --preserve-status -s INT 2 {command}"
+        done = self._bash(command, check=False)
+        assert done.returncode not in (126, 127), done.stderr  # bash finds no such command
+        assert done.stdout, done.stderr
+        assert "Error" not in done.stderr, done.stderr  # no wrong usage
+
+    def _bash(self, command: str, *, check: bool) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", command],
+            env=self.stack.environ,
+            stdin=subprocess.DEVNULL,
+            check=check,
             timeout=60,
             capture_output=True,
+            text=True,
         )
 
     def close(self) -> None:
@@ -213,6 +238,15 @@ def patched(bench: Bench) -> Injection:
     bench.flag.unlink()
 
 
+BLOCKING = """
+import time
+from geoosd.runtime.daemon import DaemonInterface
+answer = DaemonInterface._get_status
+async def slowly(self, call):
+    if acts(): time.sleep(0.6)
+    return await answer(self, call)
+DaemonInterface._get_status = slowly
+"""
 SLOW_COMPOSITOR = """
 import trio
 from geoosd.compositor.service import Compositor
@@ -329,8 +363,6 @@ def bad_configuration(bench: Bench) -> Injection:
     assert bench.stack.ctl("reload").returncode == 78
     yield
     bench.stack.config.write_text(good)
-    assert bench.stack.ctl("config", "check", str(bench.stack.config)).returncode == 0
-    assert bench.stack.ctl("reload").returncode == 0
 
 
 def port_taken(bench: Bench) -> Injection:
@@ -348,8 +380,6 @@ def port_taken(bench: Bench) -> Injection:
 
         until(taken, 2, "the port")
         yield
-    bench.stack.stop()
-    bench.stack.start()
 
 
 @contextlib.contextmanager
@@ -370,8 +400,6 @@ def upgraded(bench: Bench) -> Injection:
     version.write_text(re.sub('"[0-9][^"]*"', '"99.0"', version.read_text()))
     bench.signal("broadcaster", signal.SIGKILL)
     yield
-    bench.stack.stop()
-    bench.stack.start()
 
 
 @contextlib.contextmanager
@@ -417,7 +445,70 @@ def viewer_stalls(bench: Bench) -> Injection:
 def stopped(bench: Bench) -> Injection:
     bench.stack.stop()
     yield
-    bench.stack.start()
+
+
+def ring_overrun(bench: Bench) -> Injection:
+    """More is said than the feed keeps, while its reader takes nothing."""
+    pid = bench.signal("broadcaster", signal.SIGSTOP)
+    payload = {"current_token": "x" * 4000, "sequence_position": 1, "model": "m"}
+    text = json.dumps({"message_type": "TokenVisualizationUpdate", "payload": payload})
+    frame = len(text).to_bytes(4, "little") + text.encode()
+    with socket.socket(socket.AF_UNIX) as producer:
+        producer.connect(str(bench.socket("ingest.sock")))
+        producer.sendall(frame * 6000)
+    os.kill(pid, signal.SIGCONT)
+    yield
+
+
+def outbox_overrun(bench: Bench) -> Injection:
+    """More is said than the bridge keeps, while the compositor takes nothing."""
+    pid = bench.signal("compositor", signal.SIGSTOP)
+    body = {"model": "m", "stream": False, "messages": []}
+    for _ in range(20):
+        httpx.post(f"{bench.stack.openai}/chat/completions", json=body, timeout=30)
+    os.kill(pid, signal.SIGCONT)
+    yield
+
+
+@contextlib.contextmanager
+def small_outbox(bench: Bench) -> Iterator[None]:
+    config = bench.stack.config.read_text()
+    bench.stack.config.write_text(config.replace("[bridge]", "[bridge]\noutbox = 10"))
+    yield
+
+
+def model_server_hangs(bench: Bench) -> Injection:
+    pid = bench.stack.pids()["engine"]
+    (server,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    os.kill(int(server), signal.SIGSTOP)
+    yield
+
+
+def model_server_dies(bench: Bench) -> Injection:
+    """Again and again, until nobody can say that it runs."""
+    for _ in range(4):
+        pid = bench.stack.pids()["engine"]
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        os.kill(int(until(children.read_text, 20, "a model server").split()[0]), signal.SIGKILL)
+    yield
+
+
+@contextlib.contextmanager
+def own_model(bench: Bench) -> Iterator[None]:
+    """A model file that somebody can take away."""
+    shutil.copy(MODEL, bench.directory / "model.gguf")
+    config = bench.stack.config.read_text()
+    named = f'[engine]\nmodel = "{bench.directory}/model.gguf"'
+    bench.stack.config.write_text(config.replace("[engine]", named))
+    yield
+
+
+def model_gone(bench: Bench) -> Injection:
+    model = bench.directory / "model.gguf"
+    model.rename(bench.directory / "away")
+    bench.signal("engine", signal.SIGKILL)
+    yield
+    (bench.directory / "away").rename(model)
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -435,8 +526,7 @@ class Fault:
     around: Callable[[Bench], contextlib.AbstractContextManager[None]] | None = None
     seconds: float = 20.0
     missing: Callable[[], str | None] = lambda: None
-    is_typed: bool = True
-    """Whether the printed remedy is one command that a test can run as it stands."""
+    engine: bool = False
 
 
 REMEDY = "by the printed remedy"
@@ -448,6 +538,12 @@ def needs_root() -> str | None:
     return None if os.getuid() == 0 else "mounting needs root"
 
 
+def needs_engine() -> str | None:
+    if importlib.util.find_spec("xllamacpp") is None:
+        return "the extra is not installed: pip install 'geoos[engine]'"
+    return None if MODEL.exists() else "the shipped model has not been unpacked yet"
+
+
 def needs_faketime() -> str | None:
     return None if FAKETIME.exists() else "apt install libfaketime"
 
@@ -456,15 +552,15 @@ FAULTS = (
     Fault("the compositor is killed", dead("compositor"), "the compositor restarted"),
     Fault("the bridge is killed", dead("bridge"), "the bridge restarted"),
     Fault("the broadcaster is killed", dead("broadcaster"), "the broadcaster restarted"),
-    Fault("control is killed", dead("control"), "the control restarted"),
+    Fault("control is killed", dead("control"), "control restarted"),
     Fault("the compositor hangs", hung("compositor"), "the compositor does not answer", REMEDY),
     Fault("the bridge hangs", hung("bridge"), "the bridge does not answer", REMEDY),
     Fault("the broadcaster hangs", hung("broadcaster"), "the broadcaster does not answer", REMEDY),
-    Fault("control hangs", hung("control"), "the control daemon does not answer", seconds=40),
+    Fault("control hangs", hung("control"), "control does not answer", REMEDY),
     Fault(
         "compositor and broadcaster hang",
         hung("compositor", "broadcaster"),
-        "the compositor does not answer, nor does broadcaster",
+        "the compositor does not answer, nor does the broadcaster",
         seconds=40,
     ),
     Fault(
@@ -488,6 +584,8 @@ FAULTS = (
         ("broadcaster", SLOW_BROADCASTER),
         seconds=120,  # the alert on slow flushes looks back a minute
     ),
+    Fault("the bridge is slow", patched, "the bridge is slow", UNDONE, ("bridge", BLOCKING)),
+    Fault("control is slow", patched, "control is slow", UNDONE, ("control", BLOCKING)),
     Fault(
         "the compositor publishes nothing",
         patched,
@@ -537,14 +635,12 @@ FAULTS = (
         bad_configuration,
         "configuration",
         REMEDY,
-        is_typed=False,
     ),
     Fault(
         "the bridge's port is taken",
         port_taken,
-        "the bridge does not answer",
+        "the bridge does not answer: it cannot start: cannot listen",
         RESTART,
-        is_typed=False,
     ),
     Fault(
         "daemons of two versions",
@@ -553,11 +649,58 @@ FAULTS = (
         RESTART,
         around=own_code,
         seconds=60,
-        is_typed=False,
     ),
     Fault("the watched tree breaks", tree_breaks, "structure", UNDONE, around=watched_tree),
+    Fault("the feed's ring overruns", ring_overrun, "feed consumer", seconds=45),
+    Fault(
+        "the bridge's outbox overruns",
+        outbox_overrun,
+        "outbox",
+        seconds=90,
+        around=small_outbox,
+    ),
+    Fault(
+        "the engine is killed",
+        dead("engine"),
+        "the engine restarted",
+        engine=True,
+        missing=needs_engine,
+    ),
+    Fault(
+        "the engine hangs",
+        hung("engine"),
+        "the engine does not answer",
+        REMEDY,
+        engine=True,
+        missing=needs_engine,
+    ),
+    Fault(
+        "the engine's model server hangs",
+        model_server_hangs,
+        "engine: ",
+        seconds=60,
+        engine=True,
+        missing=needs_engine,
+    ),
+    Fault(
+        "the engine's model server keeps ending",
+        model_server_dies,
+        "keeps ending",
+        seconds=60,
+        engine=True,
+        missing=needs_engine,
+    ),
+    Fault(
+        "the engine's model file is gone",
+        model_gone,
+        "the engine does not answer: it cannot start",
+        RESTART,
+        around=own_model,
+        engine=True,
+        missing=needs_engine,
+    ),
     Fault("a viewer stalls", viewer_stalls, "viewers", UNDONE),
-    Fault("nothing runs", stopped, "not running", RESTART, is_typed=False),
+    Fault("nothing runs", stopped, "not running", RESTART),
 )
 
 
@@ -574,6 +717,7 @@ def plain(text: str | None, bench: Bench) -> str:
     """Without what differs from run to run: numbers, and where the test runs."""
     text = (text or "–").replace(str(bench.directory), "DIR").replace("|", "\\|")
     text = re.sub(r"https?://127\.0\.0\.1:\d+", "URL", text)
+    text = re.sub(r"\bkill \d+", "kill N", text)
     # The signal of a kill and the mode of a socket are no such numbers.
     number = r"[+-]?(?!0?(?:000|660|666)\b)\d+(?:\.\d+)?(?![\w.]*\w)"
     return re.sub(rf"(?<!kill )(?<!kill -)(?<![\w.]){number}", "N", text)
@@ -589,8 +733,9 @@ HEAD = """# Faults, what health says of them, and the way back
 Each line is a fault that a test injects into a running geoos in the foreground, by real processes
 (`tests/integration/test_fault_table.py`, in `make soak`), what `geoosctl health` then said, with
 which exit code, and how it came back to healthy. N stands for numbers, DIR for where the test ran.
-A restart is told of for half a minute more. What only systemd can do (a unit that is masked,
-stopped or given up, memory that runs out) is in `tests/system`.
+A restart is told of for half a minute more. What is printed is typed: a remedy that mends by a test
+that waits for health afterwards, one that shows something to see that it does. With the units of
+systemd: [faults-systemd.md](faults-systemd.md).
 
 | fault | verdict | exit | root cause | remedy | back |
 | --- | --- | --- | --- | --- | --- |
@@ -623,7 +768,7 @@ def cases() -> Iterator[Any]:
 def test_health_names_the_fault_and_it_heals(fault, tmp_path):
     if missing := fault.missing():
         pytest.skip(missing)
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, engine=fault.engine)
     with contextlib.ExitStack() as around:
         around.callback(bench.close)
         if fault.preload:
@@ -649,9 +794,13 @@ def test_health_names_the_fault_and_it_heals(fault, tmp_path):
             raise AssertionError(f"wanted {wanted}\n got   {line}") from None
         if WRITE:
             write(fault, line)
-        if fault.back in (REMEDY, RESTART) and fault.is_typed:
-            bench.run(bench.found["remedy"])
-        next(injection, None)
+        remedy = bench.found["remedy"]
+        if fault.back in (REMEDY, RESTART):
+            next(injection, None)  # what has to be mended by hand, such as a file
+            bench.run(remedy)
+        else:
+            bench.look(remedy)
+            next(injection, None)
         well = bench.is_well if fault.back == "by itself" else bench.is_back
         try:
             until(well, fault.seconds + 35, "health again")

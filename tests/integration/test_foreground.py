@@ -75,6 +75,19 @@ def test_a_second_one_says_who_holds_the_directory(unstarted):
     assert unstarted.ctl("status").returncode == 0
 
 
+def test_the_next_one_waits_for_one_that_is_stopping(unstarted):
+    """``kill -INT PID; geoosd up``, as health says where sockets are gone."""
+    unstarted.start()
+    first = unstarted.process
+    os.kill(unstarted.pids()["compositor"], signal.SIGSTOP)  # it will not stop at once
+    first.send_signal(signal.SIGINT)
+    until(lambda: "stopping" in unstarted.log.read_text(), 5, "it is told")
+    assert first.poll() is None
+    unstarted.start()
+    assert first.wait(1) == 0
+    assert unstarted.ctl("status").returncode == 0
+
+
 @pytest.mark.parametrize("key", ["bridge", "broadcaster"])
 def test_a_busy_port_is_named_with_its_key(unstarted, key):
     with socket.create_server(("127.0.0.1", getattr(unstarted, key))):

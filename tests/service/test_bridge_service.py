@@ -387,13 +387,16 @@ async def test_no_upstream_has_a_remedy(tmp_path):
     await listener.aclose()
     loaded = settings(config.Upstream("fake", f"http://127.0.0.1:{port}"))
     async with running(tmp_path, loaded) as runtime:
-        with pytest.raises(VarlinkError, match="start LM Studio's server, or: geoosd engine"):
+        with pytest.raises(VarlinkError, match="start a model server, or see: geoosctl health"):
             await ask(runtime)
         health = await get(runtime, "GetHealth")
         assert health["status"] == "warning"
         check = next(each for each in health["checks"] if each["name"] == "upstream")
         assert check["summary"] == "no upstream: fake refuses connections"
-        assert check["remedy"] == "start LM Studio's server, or: geoosd engine"
+        assert (
+            check["remedy"]
+            == "start that server, or correct bridge.upstream; then: geoosctl models"
+        )
         assert (await get(runtime, "GetStatus"))["status"]["status"] == "no upstream"
 
 

@@ -315,7 +315,7 @@ async def test_what_a_full_disk_refused_is_saved_when_there_is_room(world):
         assert health["status"] == "critical"
     (worst, *_) = health["checks"]
     assert "cannot save the map" in worst["summary"]
-    assert worst["remedy"] == f"make room in {state} and make it writable"
+    assert worst["remedy"] == f"df -h {state}; ls -ld {state}"
     blocked.rmdir()
     with trio.fail_after(10):
         while True:

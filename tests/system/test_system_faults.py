@@ -192,10 +192,10 @@ def hung_is_named(machine, daemon):
     with ThreadPoolExecutor(2) as both:
         asked = [both.submit(machine.call, "geoosctl", "--timeout", "2", verb) for verb in TELL]
     health, status = (each.result() for each in asked)
-    remedy = f"systemctl restart geoos-{daemon}.service"
+    remedy = f"sudo geoosctl restart {daemon}"
     first, advice = " ".join(health.stdout.split("\n\n")[0].split()).split(" → ")
     assert health.returncode == 2, health.stdout
-    assert first.startswith(f"critical: the {daemon}")
+    assert first.startswith(f"critical: {'' if daemon == 'control' else 'the '}{daemon}")
     assert "does not answer" in first
     assert advice == remedy
     assert status.returncode == 3

@@ -117,7 +117,7 @@ def test_a_stopped_control_is_told_as_that(running):
     running.run("geoosctl", "stop", "control")
     said, code = shown(running, "health")
     assert code == 1
-    assert said.startswith("warning: the control daemon is stopped; what the others find is not")
+    assert said.startswith("warning: control is stopped; what the others find is not")
     assert "→ sudo geoosctl start control" in said
     said, code = shown(running, "status")
     assert code == 3

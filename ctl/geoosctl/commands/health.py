@@ -13,10 +13,10 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output, systemd
+from geoosctl import output, systemd
 from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
-from geoosctl.reported import start_control, without_control
+from geoosctl.reported import how_to_restart, how_to_start, without_control
 from geoosd.errors import EX_SOFTWARE, GeoosError, VarlinkError
 from geoosd.wire import varlink as wire
 from geoosd.wire.alerting import Alert
@@ -97,15 +97,15 @@ def _health() -> Health:
 def _health_without(path: Path, error: VarlinkError, alive: list[str]) -> Health:
     now = time.time()
     if not alive:
-        return Health("unknown", "geoos is not running", client.how_to_start(path), [])
+        return Health("unknown", "geoos is not running", how_to_start(path), [])
     others = [Check(f"{name}: process", "healthy", "answers", None, now) for name in alive]
     if remedy := _how_to_start_stopped_control(path):
         check = Check("control: process", "warning", "stopped", remedy, now)
-        cause = "the control daemon is stopped; what the others find is not known"
+        cause = "control is stopped; what the others find is not known"
         return Health("warning", cause, remedy, [check, *others])
-    remedy = start_control(path)
+    remedy = how_to_restart(path, "control")
     check = Check("control: process", "critical", str(error), remedy, now)
-    cause = f"the control daemon does not answer: {error}"
+    cause = f"control does not answer: {error}"
     return Health("critical", cause, remedy, [check, *others])
 
 

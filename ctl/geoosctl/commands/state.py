@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from geoosctl import client, journal, output, systemd
+from geoosctl import journal, output, systemd
 from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
-from geoosctl.reported import Daemons, Entry, without_control
+from geoosctl.reported import Daemons, Entry, how_to_start, without_control
 from geoosd.errors import GeoosError, VarlinkError
 from geoosd.wire import varlink as wire
 from geoosd.wire.reports import DaemonStatus, Queue, Request
@@ -48,7 +48,7 @@ def status() -> int:
         found = {"manager": manager, "enabled": enabled, "daemons": msgspec.to_builtins(entries)}
         output.print_json({"state": state, **found})
     elif state == "stopped":
-        for line in _stopped_lines(entries, manager, path):
+        for line in _stopped_lines(entries, path):
             output.echo(line)
     else:
         for line in _status_lines(entries, state, time.time()):
@@ -94,9 +94,7 @@ def _explain(entry: Entry, unit: systemd.Unit, manager: systemd.Manager) -> None
         entry.remedy = remedy or systemd.how_to_start(unit, manager)
 
 
-def _stopped_lines(
-    entries: Sequence[Entry], manager: systemd.Manager | None, path: Path
-) -> Iterator[str]:
+def _stopped_lines(entries: Sequence[Entry], path: Path) -> Iterator[str]:
     """Nothing answers: why, where systemd knows, and how to start."""
     yield f"geoos is {output.colored('stopped', bold=True)}"
     for entry in entries:
@@ -105,8 +103,7 @@ def _stopped_lines(
             yield from _unit_lines(entry)
             if entry.remedy:
                 yield f"{' ' * _INDENT}→ {output.visible(entry.remedy)}"
-    start = f"{systemd.systemctl(manager)} start {systemd.TARGET}" if manager else None
-    yield f"start it: {start or client.how_to_start(path)}"
+    yield f"start it: {how_to_start(path)}"
 
 
 def _unit_lines(entry: Entry) -> Iterator[str]:

@@ -25,7 +25,7 @@ from geoosd.wire import varlink as wire
 from geoosd.wire.messages import Payload, SessionEnded
 
 INTERFACE: Final = "io.geoos.Bridge"
-NO_UPSTREAM_REMEDY: Final = "start LM Studio's server, or: geoosd engine"
+_NO_UPSTREAM: Final = "start a model server, or see: geoosctl health"
 
 
 class PromptCall(Struct, forbid_unknown_fields=True):
@@ -119,7 +119,7 @@ class Prompts:
         else:
             plans = [router.candidates(asked.model)]
         if not any(plans):
-            raise unavailable(f"cannot ask a model: {self._why_none()}; {NO_UPSTREAM_REMEDY}")
+            raise unavailable(f"cannot ask a model: {self._why_none()}; {_NO_UPSTREAM}")
         return plans
 
     def _why_none(self) -> str:

@@ -41,7 +41,7 @@ RETRY_SECONDS: Final = 10.0
 RETAIN_SECONDS: Final = 600.0
 
 _STOP_SECONDS: Final = 2.0
-_LOSS_MEMORY: Final = 300.0
+_LOSS_MEMORY: Final = 60.0
 _DAY: Final = 86_400.0
 
 T = TypeVar("T")
@@ -325,21 +325,21 @@ class Recorder:
             return (
                 "warning",
                 f"cannot record sessions in {folder}: {self._trouble}; "
-                f"{statistics.refused} messages were not recorded",
-                f"make room in {folder} and make it writable; it is tried again by itself",
+                f"{statistics.refused} messages were not recorded; it is tried again by itself",
+                f"df -h {folder}; ls -ld {folder}" if path is not None else "df -h",
             )
         if self._aside is not None:
             return (
                 "warning",
                 f"the recorded sessions were unreadable and have been set aside as {self._aside}",
-                "geoosctl restore FILE, if you have a backup; else restart to clear this",
+                "restore a backup by geoosctl restore, or go on; then: geoosctl restart bridge",
             )
         if trio.current_time() - self._refused_at < _LOSS_MEMORY:
             return (
                 "warning",
                 f"{statistics.refused} messages were not recorded: the disk took them too slowly, "
                 "or not at all",
-                'look at the disk, or set bridge.record = "metadata" in geoos.toml',
+                'set bridge.record = "metadata" if that disk is slow; then: geoosctl reload',
             )
         if self._settings.record == "off":
             return "healthy", "sessions are not recorded", None

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Final
 
 from geoosd.bridge.adapters.directory import Directory
-from geoosd.bridge.adapters.prompts import NO_UPSTREAM_REMEDY
 from geoosd.bridge.core.router import State, Upstream
 from geoosd.runtime.health import Finding, HealthRegistry
 from geoosd.wire import reports
@@ -94,9 +93,9 @@ class UpstreamReport:
         row = router.default()
         if row is None:
             where = ", ".join(f"{each.id} {each.reason}" for each in router.rows())
-            return "warning", f"no upstream: {where}", NO_UPSTREAM_REMEDY
+            return "warning", f"no upstream: {where}", self._start_one()
         if row.state == "loading":
-            return "warning", f"{row.id}: model loading", "wait until the model is loaded"
+            return "warning", f"{row.id}: model loading", "geoosctl health --watch"
         if not row.models:
             return self._no_model(row)
         # Of several that are configured each has a check of its own.
@@ -114,15 +113,21 @@ class UpstreamReport:
             return (
                 "warning",
                 f"upstream {row.id} at {row.url} {row.reason}",
-                f"start it, or remove [[bridge.upstream]] {row.id} from geoos.toml",
+                f"start it, or remove [[bridge.upstream]] {row.id}; then: geoosctl reload",
             )
         if row.state == "loading":
-            return "warning", f"{row.id}: model loading", "wait until the model is loaded"
+            return "warning", f"{row.id}: model loading", "geoosctl health --watch"
         if not row.models:
             return self._no_model(row)
         if row.circuit != "closed":
             return self._set_aside(row)
         return "healthy", f"{row.id} at {row.url} is ready", None
+
+    def _start_one(self) -> str:
+        """Where servers are looked for, the embedded one would be found."""
+        if self._directory.discovering:
+            return "start LM Studio's server, or the embedded one; then: geoosctl start engine"
+        return "start that server, or correct bridge.upstream; then: geoosctl models"
 
     @staticmethod
     def _no_model(row: Upstream) -> Finding:
@@ -134,7 +139,7 @@ class UpstreamReport:
             "warning",
             f"upstream {row.id} at {row.url} says that it is ready but refuses requests, breaks "
             f"them off or is silent; {self._circuit(row)}",
-            "look at that server's own log, and restart it",
+            "restart that server, its log may say why; then: geoosctl models",
         )
 
     def _circuit(self, row: Upstream) -> str:

@@ -35,11 +35,12 @@ PATIENCE: Final = 10.0
 """Seconds that a GPU may take for one picture, or to open; NumPy has no limit."""
 MARK: Final = "drawing-with-wgpu"
 """File in the state directory while the device is open: a driver may take the process along."""
-_RESTART: Final = "geoosctl restart compositor tries the GPU again; docs/gpu.md"
+_RESTART: Final = "geoosctl restart compositor"
+"""Looks for the GPU again."""
 
 _DROP_IN: Final = (
-    "cp /usr/local/share/doc/geoos/drop-ins/gpu.conf "
-    "/etc/systemd/system/geoos-compositor.service.d/; systemctl daemon-reload; "
+    "install -Dt /etc/systemd/system/geoos-compositor.service.d "
+    "/usr/local/share/doc/geoos/drop-ins/gpu.conf && systemctl daemon-reload && "
     "geoosctl restart compositor"
 )
 

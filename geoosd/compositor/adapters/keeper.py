@@ -162,7 +162,7 @@ class Keeper:
     def probe(self) -> Finding:
         """Whether the state is safe on disk."""
         directory = self._files.places_path.parent
-        make_room = f"make room in {directory} and make it writable"
+        make_room = f"df -h {directory}; ls -ld {directory}"
         if reason := self._trouble.get("places"):
             return (
                 "critical",
@@ -181,7 +181,7 @@ class Keeper:
             return (
                 "warning",
                 self._complaint,
-                "geoosctl restore FILE, if you have a backup; else restart to clear this",
+                "restore a backup by geoosctl restore, or go on; then: geoosctl restart compositor",
             )
         return "healthy", f"districts are safe in {directory}", None
 

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from geoosd.config import Paths
 from geoosd.control.adapters import units
-from geoosd.control.adapters.host import remake
 from geoosd.control.core.lifeline import Lifeline
+from geoosd.control.core.remedy import Place, remake
 from geoosd.control.core.rootcause import Absence
-from geoosd.control.core.unit import how_to_start, unit_of
 from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
 
@@ -34,11 +34,12 @@ T = TypeVar("T")
 class Daemon:
     """One daemon as control knows it: where it listens and what was seen of its life."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, paths: Paths, place: Place) -> None:
         self.name = name
-        self.path = path
+        self.path = paths.varlink(name)
+        self._paths = paths
         self.lifeline = Lifeline()
-        self._manager = units.manager_of(path.parent)
+        self._keeper = place.keeper
 
     async def ask(
         self, method: str, kind: type[T], parameters: Mapping[str, Any] | None = None
@@ -53,7 +54,7 @@ class Daemon:
             return await self.absence()
         except msgspec.ValidationError as error:
             reason = f"cannot read its answer to {method}: {error}; it may be of another version"
-            return Absence(reason, self._restart())
+            return Absence(reason, f"geoosctl restart {self.name}")
 
     async def tell(self, method: str, parameters: Mapping[str, Any]) -> VarlinkError | None:
         """Call a method that only does something; None, or why it was not done."""
@@ -67,13 +68,13 @@ class Daemon:
 
     async def absence(self) -> Absence:
         """Why nobody answers: systemd's word, else what knocking once more finds."""
-        if self._manager and (known := await units.ask(self.name, self._manager)):
+        if known := await units.ask(self.name, self._keeper, self._paths):
             return known
         answer = _knock(self.path)
-        start = self._start()
+        start = f"geoosctl start {self.name}"
         if answer == "no socket" and self.lifeline.pid and not self.lifeline.gone:
             reason = f"no socket: {self.path} is gone, although pid {self.lifeline.pid} runs"
-            return Absence(reason, remake(self.path.parent, self.name))
+            return Absence(reason, remake(self.name))
         if answer == "no socket":
             return Absence(f"no socket: {self.path} does not exist", start)
         if answer == "refused":
@@ -84,19 +85,21 @@ class Daemon:
             )
         if self.lifeline.gone:
             reason = f"timed out: pid {self.lifeline.pid} has ended and no other answers yet"
-            return Absence(reason, f"geoosctl logs --unit {self.name}")
-        return Absence(f"timed out: no answer within {DEADLINE:g} s", self._restart())
+            # In the foreground its log went with it; ``geoosd up`` says at its start what is wrong.
+            again = self._keeper == "foreground"
+            return Absence(
+                reason, "geoosctl restart" if again else f"geoosctl logs --unit {self.name}"
+            )
+        return Absence(
+            f"timed out: no answer within {DEADLINE:g} s", f"geoosctl restart {self.name}"
+        )
 
-    def _start(self) -> str:
-        return how_to_start(self.name, self._manager) if self._manager else f"geoosd {self.name}"
-
-    def _restart(self) -> str:
-        if self._manager:
-            scope = "--user " if self._manager == "user" else ""
-            return f"systemctl {scope}restart {unit_of(self.name)}"
-        # In the foreground the supervisor starts anew what has ended.
+    def how_to_end(self, *, answers: bool) -> str | None:
+        """The command that ends its process; one that does not answer would not hear of SIGTERM."""
         pid = self.lifeline.pid
-        return f"kill -9 {pid}" if pid else f"geoosctl logs --unit {self.name}"
+        if pid is None or self.lifeline.gone:
+            return None
+        return f"kill {pid}" if answers else f"kill -9 {pid}"
 
 
 def _knock(path: Path) -> str:

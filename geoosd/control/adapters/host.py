@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from geoosd import __version__
-from geoosd.config import SYSTEM_RUNTIME_DIR, Paths
+from geoosd.config import Paths
 from geoosd.control.core.examine import Host, Socket
+from geoosd.control.core.remedy import Place, remake
 
 _SOCKETS: Final = {"compositor": ("ingest.sock", "feed.sock")}
 
 
-def look(paths: Paths, state_dir: Path, daemons: Iterable[str]) -> Host:
-    """What there is to see now; sockets are those of *daemons*.
+def look(paths: Paths, state_dir: Path, daemons: Iterable[str], place: Place) -> Host:
+    """What there is to see now; sockets are those of *daemons*, which *place* keeps.
 
     It takes microseconds: all of it is in the kernel's memory, and *state_dir* is on a file system
     that answered when we started.
@@ -32,16 +33,8 @@ def look(paths: Paths, state_dir: Path, daemons: Iterable[str]) -> Host:
         memory_available=available,
         memory_total=total,
         sockets=[each for name in daemons for each in _sockets(paths, name)],
-        sudo="sudo " if paths.runtime_dir == SYSTEM_RUNTIME_DIR else "",
+        group_needs_sockets=place.keeper == "system",
     )
-
-
-def remake(runtime_dir: Path, daemon: str) -> str:
-    """The command that makes a daemon's sockets anew."""
-    if runtime_dir == SYSTEM_RUNTIME_DIR:
-        return f"sudo geoosctl stop {daemon} && sudo geoosctl start {daemon}"
-    # In the foreground they are held by ``geoosd up``, which started us.
-    return f"kill -INT {os.getppid()}; geoosd up"
 
 
 def _free(path: Path) -> int | None:
@@ -70,4 +63,4 @@ def _sockets(paths: Paths, daemon: str) -> Iterable[Socket]:
             mode = stat.S_IMODE(path.stat().st_mode)
         except OSError:
             mode = None
-        yield Socket(str(path), mode, remake(paths.runtime_dir, daemon))
+        yield Socket(str(path), mode, remake(daemon))

@@ -40,7 +40,7 @@ class Socket:
     path: str
     mode: int | None
     remake: str
-    """The command that makes it anew."""
+    """The remedy that makes it anew."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Host:
     memory_available: int | None = None
     memory_total: int | None = None
     sockets: Sequence[Socket] = ()
-    sudo: str = ""
-    """What goes before a command that needs root."""
+    group_needs_sockets: bool = False
+    """Whether clients are of other users than the daemons."""
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Examiner:
             ago = host.monotonic - at
             if ago < CLOCK_SECONDS:
                 text = f"the clock was set by {step:+.0f} s, {ago:.0f} s ago; ages may be wrong"
-                return _check("clock", "warning", text, host, "timedatectl")
+                return _check("clock", "warning", text, host, "date; timedatectl")
         return _check("clock", "healthy", "goes evenly", host)
 
 
@@ -136,7 +136,7 @@ def _limit(status: DaemonStatus, host: Host) -> Iterable[Check]:
     if limit.isdigit() and status.memory_bytes >= _NEAR_LIMIT * int(limit):
         used, most = status.memory_bytes // _MEGABYTE, int(limit) // _MEGABYTE
         text = f"{used} of at most {most} MiB are in use; beyond it is killed"
-        remedy = f"{host.sudo}geoosctl restart {status.name}"
+        remedy = f"geoosctl restart {status.name}"
         yield _check("memory", "warning", text, host, remedy)
 
 
@@ -150,7 +150,7 @@ def _versions(seen: Sequence[Observation], host: Host) -> Check:
         return _check("versions", "healthy", f"all run {host.version}", host)
     told = ", ".join(f"{name} runs {version}" for name, version in others.items())
     text = f"{told}; control runs {host.version}"
-    return _check("versions", "warning", text, host, f"{host.sudo}geoosctl restart")
+    return _check("versions", "warning", text, host, "geoosctl restart")
 
 
 def _disk(host: Host) -> Check:
@@ -180,10 +180,10 @@ def _sockets(host: Host) -> Check:
         if each.mode is None:
             text = f"{each.path} is gone: nobody can connect any more"
             return _check("sockets", "critical", text, host, each.remake)
-    modes = (_SOCKET_MODE,) if host.sudo else _OWN_SOCKET_MODES
+    modes = (_SOCKET_MODE,) if host.group_needs_sockets else _OWN_SOCKET_MODES
     for each in host.sockets:
         if each.mode not in modes:
             text = f"{each.path} has mode {each.mode:04o} instead of {_SOCKET_MODE:04o}"
-            remedy = f"{host.sudo}chmod {_SOCKET_MODE:o} {each.path}"
+            remedy = f"chmod {_SOCKET_MODE:o} {each.path}"
             return _check("sockets", "critical", text, host, remedy)
     return _check("sockets", "healthy", f"{len(host.sockets)} are there", host)

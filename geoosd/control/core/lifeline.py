@@ -6,10 +6,13 @@ asks it for :class:`geoosd.control.core.aggregate` and :class:`geoosd.control.co
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 RECENT_SECONDS: Final = 30.0
 """How long a restart is news: ``status`` shows it and ``health`` warns of it."""
+ANSWERS: Final = 3
+"""How many answers in a row tell whether a daemon is slow: one alone may have met with anything."""
 
 
 class Lifeline:
@@ -19,7 +22,7 @@ class Lifeline:
     start in seconds since the epoch.
     """
 
-    __slots__ = ("_lost", "_restarted_at", "pid", "restarts", "since")
+    __slots__ = ("_answers", "_lost", "_restarted_at", "pid", "restarts", "since")
 
     def __init__(self) -> None:
         self.pid: int | None = None
@@ -28,6 +31,12 @@ class Lifeline:
         self.restarts = 0
         self._lost = False
         self._restarted_at: float | None = None
+        self._answers: deque[float] = deque(maxlen=ANSWERS)
+
+    def answered(self, seconds: float) -> float:
+        """It answered within *seconds*; how long each of its last answers took at least."""
+        self._answers.append(seconds)
+        return min(self._answers) if len(self._answers) == ANSWERS else 0.0
 
     def saw(self, pid: int, since: float, now: float) -> bool:
         """The daemon answered; True when it is another process than before.

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct, structs
 
+from geoosd.control.core.remedy import Place
 from geoosd.wire.canary import HOPS, PATIENCE
 from geoosd.wire.reports import SEVERITY, Check, DaemonHealth, DaemonStatus, Verdict, worst
 
@@ -45,8 +46,11 @@ _MACHINE: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
 }
 """What control finds of the machine, and the words of the checks that it explains."""
 
+SLOW: Final = 0.4
+"""Seconds from which on an answer is slow; it takes milliseconds otherwise."""
+
 _UPSTREAM_WORDS: Final = ("upstream", "model")
-_UPSTREAM_REMEDY: Final = "geoosd engine"
+_UPSTREAM_REMEDY: Final = "geoosctl models"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Observation:
     """One daemon as control found it: it answered (``status`` and ``health``) or is ``absent``.
 
     ``restarted_ago`` is seconds since its last restart if that is still news, ``restarts`` how many
-    there were.
+    there were, ``took`` how many seconds each of its last answers took at least.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Observation:
     absent: Absence | None = None
     restarted_ago: float | None = None
     restarts: int = 0
+    took: float = 0.0
 
 
 class Judgement(Struct, frozen=True):
@@ -84,6 +89,15 @@ class Judgement(Struct, frozen=True):
     root_cause: str | None
     remedy: str | None
     checks: list[Check]
+
+    def at(self, place: Place, ends: Mapping[str, str]) -> Judgement:
+        """With remedies as they have to be typed at *place*; *ends*: see :meth:`Place.command`."""
+
+        def here(remedy: str | None) -> str | None:
+            return remedy and place.command(remedy, ends)
+
+        checks = [structs.replace(each, remedy=here(each.remedy)) for each in self.checks]
+        return Judgement(self.status, self.root_cause, here(self.remedy), checks)
 
 
 @dataclass
@@ -222,6 +236,9 @@ def _process(observation: Observation, now: float) -> Check:
     status, health = observation.status, observation.health
     if status is None or health is None:
         return Check("process", "unknown", "has not been asked yet", None, now)
+    if observation.took >= SLOW:
+        text = f"is slow: its answers take {observation.took:.1f} s"
+        return Check("process", "warning", text, f"top -b -n 1 -H -p {status.pid}", now)
     if status.state == "starting":
         return Check("process", "warning", f"is starting: {status.status}", None, status.since)
     if not health.checks:
@@ -244,9 +261,9 @@ def _somebody_is_absent(case: _Case) -> _Cause | None:
     first = min(absent, key=_start_order)
     explained = _complaints_about(case, absent)
     others = sorted((name for name in absent if name != first), key=_start_order)
-    also = f", nor {'do' if others[1:] else 'does'} {', '.join(others)}" if others else ""
+    also = f", nor {'do' if others[1:] else 'does'} {_these(others)}" if others else ""
     root = absent[first]
-    text = f"the {first} does not answer{also}: {root.reason}"
+    text = f"{_the(first)} does not answer{also}: {root.reason}"
     return _Cause(text, root.remedy, _process_of(case, first), explained)
 
 
@@ -263,8 +280,8 @@ def _somebody_is_stopped(case: _Case) -> _Cause | None:
     if critical:
         return replace(_worst_of(critical), explains=missed)
     root = _process_of(case, stopped[0])
-    others = f", and so {'are' if stopped[2:] else 'is'} {', '.join(stopped[1:])}"
-    text = f"the {stopped[0]} is {root.check.summary}{others if stopped[1:] else ''}"
+    others = f", and so {'are' if stopped[2:] else 'is'} {_these(stopped[1:])}"
+    text = f"{_the(stopped[0])} is {root.check.summary}{others if stopped[1:] else ''}"
     return _Cause(text, root.check.remedy, root, missed)
 
 
@@ -276,6 +293,15 @@ def _complaints_about(case: _Case, absent: Iterable[str]) -> tuple[_Finding, ...
         for neighbour, words in EXPLAINS.get(name, ())
         for finding in case.bad(neighbour, words)
     )
+
+
+def _the(name: str) -> str:
+    """A daemon in a sentence; control is a name, the others are what they do."""
+    return name if name == "control" else f"the {name}"
+
+
+def _these(names: Iterable[str]) -> str:
+    return ", ".join(map(_the, names))
 
 
 def _start_order(name: str) -> int:
@@ -302,6 +328,27 @@ def _the_machine(case: _Case) -> _Cause | None:
                 text = f"{name}: {root.check.summary}"
                 return _Cause(text, root.check.remedy, root, tuple(explained))
     return None
+
+
+def _somebody_is_slow(case: _Case) -> _Cause | None:
+    """A daemon whose loop is held up; all of them wait for a control that is slow itself."""
+    slow = [each.name for each in case.observations.values() if each.took >= SLOW]
+    if not slow or any(finding.check.status == "critical" for finding in case.findings):
+        return None
+    name = "control" if "control" in slow else min(slow, key=_start_order)
+    root = _process_of(case, name)
+    rest = [_process_of(case, each) for each in slow if each != name] if name == "control" else []
+    canary = case.bad("broadcaster", ("canary",))
+    text = f"{_the(name)} {root.check.summary}"
+    return _Cause(text, root.check.remedy, root, (*rest, *canary))
+
+
+def _the_canary_is_late(case: _Case) -> _Cause | None:
+    """Everything comes through, but late: the canary says where it was held up."""
+    late = [each for each in case.bad("broadcaster", ("canary",)) if "a canary took" in each.says]
+    if not late:
+        return None
+    return _Cause(f"the data path is slow: {late[0].says}", late[0].check.remedy, late[0])
 
 
 def _the_canary_is_lost(case: _Case) -> _Cause | None:
@@ -332,7 +379,7 @@ def _a_restart(case: _Case) -> _Cause | None:
         for finding in case.bad(neighbour, words)
     ]
     root = _process_of(case, newest.name)
-    text = f"the {newest.name} {root.check.summary}: it ended and was started again"
+    text = f"{_the(newest.name)} {root.check.summary}: it ended and was started again"
     return _Cause(text, root.check.remedy, root, tuple(explained))
 
 
@@ -347,6 +394,15 @@ def _a_link_is_down(case: _Case) -> _Cause | None:
                 remedy = f"geoosctl logs --unit {server.name}"
                 return _Cause(text, found[0].check.remedy or remedy, found[0], tuple(found[1:]))
     return None
+
+
+def _the_engine_fails(case: _Case) -> _Cause | None:
+    """The engine answers, and its model server does not: then the bridge misses an upstream."""
+    failed = [each for each in case.bad("engine", ("",)) if each.check.status == "critical"]
+    if not failed:
+        return None
+    missed = tuple(case.bad("bridge", _UPSTREAM_WORDS))
+    return _Cause(f"engine: {failed[0].says}", failed[0].check.remedy, failed[0], missed)
 
 
 def _model_loading(case: _Case) -> _Cause | None:
@@ -406,9 +462,12 @@ _RULES: Final[tuple[_Rule, ...]] = (
     _somebody_is_stopped,
     _the_machine,
     _a_link_is_down,
+    _the_engine_fails,
     _model_loading,
     _no_upstream,
     _a_restart,
+    _somebody_is_slow,
     _the_canary_is_lost,
+    _the_canary_is_late,
     _the_worst_check,
 )

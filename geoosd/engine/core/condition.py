@@ -84,17 +84,17 @@ class Condition:
         if self.phase == "silent":
             return (
                 "critical",
-                f"the model server does not answer on {self.url}",
-                "it is restarted if that lasts; geoosctl logs --unit engine",
+                f"the model server does not answer on {self.url}; it is restarted if that lasts",
+                "geoosctl logs --unit engine",
             )
         if self.ends >= KEEPS_ENDING:
             words = f"; it said: {self._last_line}" if self._last_line else ""
             return (
                 "critical",
                 f"the model server keeps ending: {self._cause}{words}",
-                "try another model file (engine.model); geoosctl logs --unit engine",
+                "name another model file by engine.model; then: geoosctl restart engine",
             )
-        return "warning", f"model loading: {self._progress()}", "wait a moment"
+        return "warning", f"model loading: {self._progress()}", "geoosctl health --watch"
 
     def _progress(self) -> str:
         if self.phase == "preparing":

@@ -60,3 +60,15 @@ def test_a_connection_that_broke_alone_is_no_restart():
     life.lost()
     assert not life.saw(10, 100.0, 2.0)
     assert life.restarts == 0
+
+
+def test_slow_are_several_answers_in_a_row():
+    life = Lifeline()
+    assert [life.answered(each) for each in (0.5, 0.9, 0.6, 0.7, 0.01, 0.8)] == [
+        0.0,
+        0.0,
+        0.5,
+        0.6,
+        0.01,
+        0.01,
+    ]

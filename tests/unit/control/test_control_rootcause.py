@@ -1,8 +1,11 @@
 """geoosd.control.core.rootcause."""
 
+from dataclasses import replace
+
 import pytest
 
-from geoosd.control.core.rootcause import Absence, Judgement, Observation, judge
+from geoosd.control.core.remedy import Place
+from geoosd.control.core.rootcause import SLOW, Absence, Judgement, Observation, judge
 from geoosd.wire.reports import Check, DaemonHealth, DaemonStatus, Link, worst
 
 NOW = 1000.0
@@ -84,7 +87,7 @@ def test_of_several_absent_the_one_that_explains_most_comes_first():
     found = judge([gone("broadcaster"), gone("stranger"), gone("bridge"), gone("compositor")], NOW)
     assert found.root_cause is not None
     assert found.root_cause.startswith(
-        "the compositor does not answer, nor do bridge, broadcaster, stranger: refused"
+        "the compositor does not answer, nor do the bridge, the broadcaster, the stranger: refused"
     )
 
 
@@ -145,6 +148,16 @@ def test_a_model_that_loads_is_said_before_the_missing_upstream():
     assert names(found)[0] == "engine: model"
 
 
+def test_an_engine_whose_model_server_fails_explains_the_missing_upstream():
+    ends = bad("model", "the model server keeps ending", "geoosctl restart engine")
+    upstream = bad("upstream", "no upstream: engine refuses connections", verdict="warning")
+    found = judge([fine("bridge", upstream), fine("engine", ends)], NOW)
+    assert found.root_cause == "engine: the model server keeps ending"
+    assert found.remedy == "geoosctl restart engine"
+    assert names(found)[:2] == ["engine: model", "bridge: upstream"]
+    assert found.checks[1].remedy is None
+
+
 def test_an_engine_that_starts_is_a_model_that_loads():
     found = judge([fine("bridge"), fine("engine", state="starting")], NOW)
     assert found.status == "warning"
@@ -175,7 +188,7 @@ def test_no_upstream():
         NOW,
     )
     assert found.root_cause == "no upstream: nothing answers on 1234"
-    assert found.remedy == "geoosd engine"
+    assert found.remedy == "geoosctl models"
     assert judge([fine("bridge", bad("upstream"))], NOW).remedy == "mend it"
 
 
@@ -233,9 +246,9 @@ def test_what_was_stopped_is_told_and_is_no_fault():
 
 def test_several_that_are_stopped_are_named():
     both = judge([stopped("bridge"), stopped("compositor")], NOW)
-    assert both.root_cause == "the compositor is stopped, and so is bridge"
+    assert both.root_cause == "the compositor is stopped, and so is the bridge"
     three = judge([stopped("bridge"), stopped("engine", "masked"), stopped("compositor")], NOW)
-    assert three.root_cause == "the compositor is stopped, and so are bridge, engine"
+    assert three.root_cause == "the compositor is stopped, and so are the bridge, the engine"
 
 
 def test_a_fault_comes_before_what_was_stopped():
@@ -287,7 +300,35 @@ def test_where_the_canary_is_lost(passed, says, unit):
 def test_a_slow_canary_is_not_a_lost_one():
     slow = bad("canary", "a canary took 2.0 s", verdict="warning")
     found = judge([canary("broadcaster", slow, passed=1)], NOW)
-    assert found.root_cause == "broadcaster: canary: a canary took 2.0 s"
+    assert found.root_cause == "the data path is slow: a canary took 2.0 s"
+
+
+def slow(name, *checks, took=SLOW):
+    return replace(fine(name, *checks), took=took)
+
+
+def test_a_daemon_whose_answers_are_slow():
+    late = bad("canary", "a canary took 2.0 s", verdict="warning")
+    found = judge([slow("bridge"), fine("compositor"), fine("broadcaster", late)], NOW)
+    assert (found.status, found.root_cause) == (
+        "warning",
+        "the bridge is slow: its answers take 0.4 s",
+    )
+    assert found.remedy == "top -b -n 1 -H -p 42"
+    assert names(found)[:2] == ["bridge: process", "broadcaster: canary"]
+    assert "(because the bridge is slow)" in found.checks[1].summary
+    assert judge([slow("bridge", took=SLOW - 0.01)], NOW).status == "healthy"
+
+
+def test_all_wait_for_a_control_that_is_slow():
+    found = judge([slow("compositor"), slow("bridge"), slow("control", took=0.9)], NOW)
+    assert found.root_cause == "control is slow: its answers take 0.9 s"
+    assert sum("(because control is slow)" in each.summary for each in found.checks) == 2
+
+
+def test_what_is_critical_comes_before_what_is_slow():
+    found = judge([slow("bridge"), fine("compositor", bad("gpu"))], NOW)
+    assert found.root_cause == "compositor: gpu: is down"
 
 
 def test_an_absent_bridge_explains_the_lost_canary():
@@ -324,3 +365,25 @@ def test_checks_count_as_they_are_damped():
         [fine("bridge")], NOW, damp=lambda name, check: held if name == "bridge: self" else check
     )
     assert (found.status, found.root_cause) == ("warning", "bridge: self: comes and goes")
+
+
+# -- where it runs ---------------------------------------------------------------------------------
+
+
+def test_remedies_are_those_of_the_place():
+    full = bad("self", "grew", "geoosctl restart compositor")
+    found = judge([fine("compositor", full), fine("bridge")], NOW).at(Place("system"), {})
+    assert found.remedy == "sudo geoosctl restart compositor"
+    assert found.checks[0].remedy == "sudo geoosctl restart compositor"
+    assert found.checks[-1].remedy is None
+    assert found.root_cause == "compositor: self: grew"
+    here = judge([fine("compositor", full)], NOW).at(
+        Place("foreground", 7), {"compositor": "kill 8"}
+    )
+    assert (here.status, here.remedy) == ("critical", "kill 8")
+
+
+def test_control_is_a_name():
+    assert judge([gone("control")], NOW).root_cause.startswith("control does not answer: ")
+    restarted = judge([fine("control", restarted_ago=2.0)], NOW)
+    assert restarted.root_cause == "control restarted 2 s ago: it ended and was started again"

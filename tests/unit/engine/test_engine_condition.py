@@ -9,7 +9,7 @@ def condition():
 
 
 def test_from_nothing_to_ready(condition):
-    assert condition.finding() == ("warning", "model loading: starting", "wait a moment")
+    assert condition.finding() == ("warning", "model loading: starting", "geoosctl health --watch")
     condition.preparing("putting the model together: 25 %")
     assert condition.finding()[1] == "model loading: putting the model together: 25 %"
     condition.spawned()

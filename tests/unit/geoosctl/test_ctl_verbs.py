@@ -159,8 +159,8 @@ def test_status_when_control_alone_is_dead(runtime_dir, geoosctl):
         }
         health = geoosctl("health")
         assert health.exit_code == 2
-        assert health.stdout.startswith("critical: the control daemon does not answer")
-        assert "→ geoosd control" in health.stdout
+        assert health.stdout.startswith("critical: control does not answer")
+        assert "→ geoosd up" in health.stdout
     finally:
         bridge.close()
         broken.close()
