@@ -27,7 +27,8 @@ from geoosd.control.adapters.watch import watch
 from geoosd.control.core.aggregate import merge_metrics, merge_records
 from geoosd.control.core.course import Course
 from geoosd.control.core.examine import Examiner
-from geoosd.control.core.rootcause import Absence, Judgement, Observation, judge
+from geoosd.control.core.observation import Absence, Observation
+from geoosd.control.core.rootcause import Judgement, judge
 from geoosd.runtime.health import Finding
 from geoosd.runtime.service import Report, Runtime, ServiceSpec
 from geoosd.runtime.varlink import IncomingCall, invalid_argument

@@ -93,7 +93,7 @@ def in_sentences():
     for path in documents():
         for number, line in lines(path):
             for found in re.findall(r"`(?:sudo )?(geoosctl [^`|\[]+)`", line):
-                for command in re.split(r"; then: |; ", found):
+                for command in re.split(r"; then: |; | && (?:sudo )?", found):
                     words = shlex.split(command.split(" > ")[0], comments=True)
                     yield (
                         f"{name(path)}:{number}: {command}",

@@ -17,8 +17,8 @@ import msgspec
 from geoosd.config import Paths
 from geoosd.control.adapters import units
 from geoosd.control.core.lifeline import Lifeline
+from geoosd.control.core.observation import Absence
 from geoosd.control.core.remedy import Place, remake
-from geoosd.control.core.rootcause import Absence
 from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
 

@@ -16,8 +16,8 @@ import trio
 
 from geoosd.config import SYSTEM_RUNTIME_DIR, Paths
 from geoosd.control.core import jobs
+from geoosd.control.core.observation import Absence
 from geoosd.control.core.remedy import Keeper, Place
-from geoosd.control.core.rootcause import Absence
 from geoosd.control.core.unit import PROPERTIES, absence, refused, unit_of
 from geoosd.runtime.health import HealthRegistry
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from geoosd.control.core.rootcause import Observation
+from geoosd.control.core.observation import Observation
 from geoosd.control.core.trends import Increase
 from geoosd.wire.reports import Check, DaemonStatus, Verdict
 

@@ -14,9 +14,10 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct, structs
 
+from geoosd.control.core.observation import SLOW, Observation, process
 from geoosd.control.core.remedy import Place
 from geoosd.wire.canary import HOPS, PATIENCE
-from geoosd.wire.reports import SEVERITY, Check, DaemonHealth, DaemonStatus, Verdict, worst
+from geoosd.wire.reports import SEVERITY, Check, Verdict, worst
 
 START_ORDER: Final = ("compositor", "bridge", "broadcaster", "engine", "control")
 """Whose absence explains the others' trouble first."""
@@ -46,40 +47,8 @@ _MACHINE: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
 }
 """What control finds of the machine, and the words of the checks that it explains."""
 
-SLOW: Final = 0.4
-"""Seconds from which on an answer is slow; it takes milliseconds otherwise."""
-
 _UPSTREAM_WORDS: Final = ("upstream", "model")
 _UPSTREAM_REMEDY: Final = "geoosctl models"
-
-
-@dataclass(frozen=True)
-class Absence:
-    """Why a daemon does not answer, and the command that should mend it.
-
-    ``stopped``: somebody wanted it so. That is told, and is no fault.
-    """
-
-    reason: str
-    remedy: str
-    stopped: bool = False
-
-
-@dataclass(frozen=True)
-class Observation:
-    """One daemon as control found it: it answered (``status`` and ``health``) or is ``absent``.
-
-    ``restarted_ago`` is seconds since its last restart if that is still news, ``restarts`` how many
-    there were, ``took`` how many seconds each of its last answers took at least.
-    """
-
-    name: str
-    status: DaemonStatus | None = None
-    health: DaemonHealth | None = None
-    absent: Absence | None = None
-    restarted_ago: float | None = None
-    restarts: int = 0
-    took: float = 0.0
 
 
 class Judgement(Struct, frozen=True):
@@ -207,7 +176,7 @@ def _findings(observation: Observation, now: float) -> list[_Finding]:
     name = observation.name
     own = observation.health.checks if observation.health else []
     found = [_Finding(name, check) for check in own]
-    found.append(_Finding(name, _process(observation, now)))
+    found.append(_Finding(name, process(observation, now)))
     links = observation.status.links if observation.status else []
     for link in links:
         if link.state == "down" and not any(
@@ -216,34 +185,6 @@ def _findings(observation: Observation, now: float) -> list[_Finding]:
             check = Check(f"{link.name} link", "warning", f"{link.peer} is down", None, link.since)
             found.append(_Finding(name, check))
     return found
-
-
-def _process(observation: Observation, now: float) -> Check:
-    """Control's own check of a daemon: does it answer, and since when."""
-    if observation.absent is not None:
-        absent = observation.absent
-        verdict: Verdict = "warning" if absent.stopped else "critical"
-        return Check("process", verdict, absent.reason, absent.remedy, now)
-    if observation.restarted_ago is not None:
-        ago = observation.restarted_ago
-        return Check(
-            "process",
-            "warning",
-            f"restarted {ago:.0f} s ago",
-            f"geoosctl logs --unit {observation.name}",
-            now - ago,
-        )
-    status, health = observation.status, observation.health
-    if status is None or health is None:
-        return Check("process", "unknown", "has not been asked yet", None, now)
-    if observation.took >= SLOW:
-        text = f"is slow: its answers take {observation.took:.1f} s"
-        return Check("process", "warning", text, f"top -b -n 1 -H -p {status.pid}", now)
-    if status.state == "starting":
-        return Check("process", "warning", f"is starting: {status.status}", None, status.since)
-    if not health.checks:
-        return Check("process", "unknown", "answers, but reports no checks", None, status.since)
-    return Check("process", "healthy", f"{status.state}, pid {status.pid}", None, status.since)
 
 
 # -- rules, in the order in which they are tried ---------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from geoosd.control.core.rootcause import Absence
+from geoosd.control.core.observation import Absence
 from geoosd.errors import EX_CONFIG
 
 PROPERTIES: Final = ("LoadState", "ActiveState", "ExecMainStatus", "StatusText")

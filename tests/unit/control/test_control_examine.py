@@ -3,7 +3,7 @@
 import pytest
 
 from geoosd.control.core.examine import Examiner, Host, Socket
-from geoosd.control.core.rootcause import Absence, Observation
+from geoosd.control.core.observation import Absence, Observation
 from geoosd.wire.reports import DaemonHealth, DaemonStatus, Queue
 
 MB = 1 << 20

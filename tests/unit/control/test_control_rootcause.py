@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from geoosd.control.core.observation import SLOW, Absence, Observation
 from geoosd.control.core.remedy import Place
-from geoosd.control.core.rootcause import SLOW, Absence, Judgement, Observation, judge
+from geoosd.control.core.rootcause import Judgement, judge
 from geoosd.wire.reports import Check, DaemonHealth, DaemonStatus, Link, worst
 
 NOW = 1000.0

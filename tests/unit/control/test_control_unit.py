@@ -2,7 +2,7 @@
 
 import pytest
 
-from geoosd.control.core.rootcause import Absence
+from geoosd.control.core.observation import Absence
 from geoosd.control.core.unit import absence
 
 
