@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from pathlib import Path
 
@@ -21,10 +22,18 @@ _PAGE_BYTES = 4096
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+class _Process(ProcessCollector):
+    """prometheus_client's, but for when the machine was started: it reads that from /proc/stat,
+    which a service with ``ProcSubset=pid`` does not have, and without it tells nothing at all."""
+
+    def _boot_time(self) -> float:
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def new_registry() -> CollectorRegistry:
     """A registry with the process's own metrics and the version."""
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
+    _Process(registry=registry)
     build = Gauge("geoos_build_info", "Version of geoos; always 1", ["version"], registry=registry)
     build.labels(version=__version__).set(1)
     return registry

@@ -84,6 +84,10 @@ def test_each_unit_is_as_promised(running, daemon):
 def test_it_answers(running):
     for path in ("/", "/metrics", "/api/status"):
         running.run("curl", "-fsS", f"http://127.0.0.1:8765{path}")
+    text = running.run("geoosctl", "metrics")  # /proc/stat is closed to daemons: ProcSubset=pid
+    told = set(re.findall(r'^(process_\w+)\{daemon="(\w+)"\} [1-9]', text, re.MULTILINE))
+    assert told >= {("process_resident_memory_bytes", each) for each in DAEMONS}
+    assert told >= {("process_start_time_seconds", each) for each in DAEMONS}
     status = json.loads(running.run("geoosctl", "--json", "status"))
     assert {each["state"] for each in status["daemons"]} == {"active"}
     health = running.call("geoosctl", "health")

@@ -31,6 +31,23 @@ def test_a_registry_says_its_version_and_its_process():
     assert "process_resident_memory_bytes" in text
 
 
+def test_a_process_that_sees_only_processes_tells_of_itself(tmp_path):
+    """``ProcSubset=pid`` leaves /proc/stat out, and that alone matters here."""
+    (tmp_path / "self").symlink_to("/proc/self")
+    told = {
+        each.name: each.samples[0].value
+        for each in metrics._Process(proc=str(tmp_path), registry=None).collect()
+    }
+    assert len(told) == 6
+    assert told["process_resident_memory_bytes"] > 1 << 20
+    (whole,) = [
+        each.samples[0].value
+        for each in metrics.ProcessCollector(registry=None).collect()
+        if each.name == "process_start_time_seconds"
+    ]
+    assert told["process_start_time_seconds"] == pytest.approx(whole, abs=2)
+
+
 def test_two_registries_do_not_meet():
     assert metrics.new_registry() is not metrics.new_registry()
 
