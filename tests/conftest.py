@@ -1,7 +1,7 @@
 """What every test shares: a clean environment, hypothesis profiles, and skips that say why.
 
-``GEOOS_REQUIRE=engine,browser,system,gpu`` turns the skip of what it names into a failure, so that
-CI cannot pass by skipping. ``HYPOTHESIS_PROFILE=deep`` searches a hundred times longer.
+``GEOOS_REQUIRE=engine,browser,system,gpu,prometheus`` turns the skip of what it names into a
+failure, so that CI cannot pass by skipping. ``HYPOTHESIS_PROFILE=deep`` searches a hundred times longer.
 """
 
 import functools
@@ -27,6 +27,9 @@ _OF_A_SERVICE_MANAGER = (
     "JOURNAL_STREAM",
     "STATE_DIRECTORY",
 )
+
+_OPTIONAL = ("engine", "browser", "system", "gpu", "prometheus")
+"""Markers of what a machine may lack."""
 
 _SLOW_MACHINE = [HealthCheck.too_slow]
 # A script's background job (`make test &`) ignores Ctrl-C, and so would all that tests interrupt.
@@ -73,6 +76,8 @@ def _why_missing(marker: str) -> str | None:
         return "booting a throw-away systemd needs root: sudo make test-system"
     if marker == "system" and not shutil.which("systemd-nspawn"):
         return "no systemd-nspawn: sudo apt install systemd-container dbus"
+    if marker == "prometheus" and not shutil.which("prometheus"):
+        return "no Prometheus: sudo apt install prometheus"
     if marker == "gpu" and (reason := _why_no_adapter()):
         return f"no Vulkan ({reason}): sudo apt install mesa-vulkan-drivers libvulkan1"
     return None
@@ -90,7 +95,7 @@ def _why_no_adapter() -> str | None:
 
 def pytest_runtest_setup(item):
     required = os.environ.get("GEOOS_REQUIRE", "").split(",")
-    for marker in ("engine", "browser", "system", "gpu"):
+    for marker in _OPTIONAL:
         if item.get_closest_marker(marker) and (reason := _why_missing(marker)):
             if marker in required:
                 pytest.fail(f"GEOOS_REQUIRE names {marker}, but {reason}")

@@ -12,10 +12,7 @@ import pytest
 from .scripted import ScriptedUpstream
 from .stack import free_ports, running, until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("prometheus"), reason="apt install prometheus"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.prometheus]
 ROOT = Path(__file__).parent.parent.parent
 RULES = ROOT / "etc/prometheus/geoos.rules.yml"
 DASHBOARD = ROOT / "etc/grafana/geoos.json"

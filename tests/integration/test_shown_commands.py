@@ -24,7 +24,11 @@ COMMANDS = shown_commands.run_by(shown_commands.IN_A_CLONE)
 STARTS = [each for each in COMMANDS if re.match(r"make run|GEOOS_RUNTIME_DIR=", each)]
 SCRAPES = [each for each in COMMANDS if each.startswith("prometheus ")]
 CALLS = [each for each in COMMANDS if each.startswith(("varlinkctl ", "printf "))]
-OTHERS = [each for each in COMMANDS if each not in {*STARTS, *SCRAPES, *CALLS}]
+OTHERS = [
+    pytest.param(each, marks=[pytest.mark.prometheus] if each.startswith("promtool ") else [])
+    for each in COMMANDS
+    if each not in {*STARTS, *SCRAPES, *CALLS}
+]
 
 
 @pytest.fixture
@@ -86,8 +90,6 @@ def test_it_starts(command, clone, unstarted, tmp_path):
 
 @pytest.mark.parametrize("command", OTHERS)
 def test_it_works(command, clone, ready):
-    if command.startswith("promtool ") and not shutil.which("promtool"):
-        pytest.skip("apt install prometheus")
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=clone,
@@ -113,7 +115,7 @@ def test_a_varlink_call_without_geoosctl(command, ready):
 
 
 @pytest.mark.parametrize("command", SCRAPES)
-@pytest.mark.skipif(not shutil.which("prometheus"), reason="apt install prometheus")
+@pytest.mark.prometheus
 def test_prometheus_takes_the_example(command, tmp_path):
     log = tmp_path / "log"
     with log.open("wb") as out:
