@@ -1,7 +1,8 @@
 """What every test shares: a clean environment, hypothesis profiles, and skips that say why.
 
 ``GEOOS_REQUIRE=engine,browser,system,gpu,prometheus`` turns the skip of what it names into a
-failure, so that CI cannot pass by skipping. ``HYPOTHESIS_PROFILE=deep`` searches a hundred times longer.
+failure, so that CI cannot pass by skipping. ``HYPOTHESIS_PROFILE=deep`` searches a hundred times
+longer.
 """
 
 import functools
