@@ -1,7 +1,8 @@
 """Viewers of other people's making, and bad neighbours: what both see of one broadcaster.
 
-The good ones are the package ``websockets``, node with geoos's client library (over ``ws`` where
-npm has brought it, and over node's own WebSocket), Chromium with the same library, and crowd.py.
+The good ones are the package ``websockets``, node with geoos's client library (over the package
+``ws``, and over a WebSocket of its own where it has one), Chromium with the same library, and
+crowd.py.
 The bad ones come fifty a second and leave in every way there is.
 """
 
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,8 @@ from .stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "geoosd" / "broadcaster" / "web" / "client.js"
-WS = ROOT / "build" / "bench" / "node_modules" / "ws" / "wrapper.mjs"
+WS = Path("/usr/share/nodejs/ws/wrapper.mjs")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _CHURN_RATE = 50
 _MOST_STALLED = 10
 _LINGER_RESET = struct.pack("ii", 1, 0)
@@ -214,31 +217,41 @@ class Chromium:
         self._page.close()
 
 
-def node_speaks_websocket() -> bool:
+def missing() -> dict[str, str | None]:
+    """The kinds of viewers, and what this machine lacks for each; None where it has all."""
+    has_ws = WS.exists() and shutil.which("node")
+    has_browser = CHROMIUM and find_spec("playwright")
+    return {
+        "websockets": None,
+        "node, ws": None if has_ws else "no ws for node: sudo apt install node-ws",
+        "node, its own": None if _node_speaks_websocket() else "no node of version 20.10 or newer",
+        "Chromium": None if has_browser else "no Chromium: sudo apt install chromium",
+    }
+
+
+def _node_speaks_websocket() -> bool:
     """Whether node has a WebSocket of its own, from 20.10 on behind a flag."""
     if shutil.which("node") is None:
         return False
-    command = [
-        "node",
-        "--experimental-websocket",
-        "-e",
-        "new WebSocket('ws://[::1]:1').onerror=()=>{}",
-    ]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    flag, code = "--experimental-websocket", "new WebSocket('ws://[::1]:1').onerror=()=>{}"
+    done = subprocess.run(["node", flag, "-e", code], capture_output=True, check=False)
+    return done.returncode == 0
 
 
 @contextmanager
 def watching(stack: Stack, browser: Any) -> Iterator[dict[str, Python | Node | Chromium]]:
     """One viewer of each kind that this machine has, by name; *browser* is Chromium, or None."""
     url = f"ws://127.0.0.1:{stack.broadcaster}/neural"
+    made = {
+        "websockets": lambda: Python(url),
+        "node, ws": lambda: Node(url, WS),
+        "node, its own": lambda: Node(url, None),
+        "Chromium": lambda: Chromium(browser.new_page(), stack.page, url),
+    }
     with ExitStack() as closing:
-        viewers: dict[str, Python | Node | Chromium] = {"websockets": Python(url)}
-        if WS.exists():
-            viewers["node, ws"] = Node(url, WS)
-        if node_speaks_websocket():
-            viewers["node, its own"] = Node(url, None)
-        if browser is not None:
-            viewers["Chromium"] = Chromium(browser.new_page(), stack.page, url)
-        for viewer in viewers.values():
-            closing.callback(viewer.close)
+        viewers = {}
+        for kind, lacking in missing().items():
+            if lacking is None:
+                viewers[kind] = made[kind]()
+                closing.callback(viewers[kind].close)
         yield viewers

@@ -2,17 +2,15 @@
 identical and in order, nothing is missing, nothing is left behind. `make soak` does it for minutes.
 """
 
-import shutil
 import threading
 
 import pytest
 
 from .crowd import Load, crowd
-from .independent import Churn, held, watching
+from .independent import CHROMIUM, Churn, held, missing, watching
 from .stack import Stack, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.slow
 CROWD = 20
 
 
@@ -53,7 +51,7 @@ def together(stack, browser, rate, seconds):
 
 @pytest.fixture
 def chromium():
-    if CHROMIUM is None:
+    if missing()["Chromium"]:
         yield None
         return
     from playwright.sync_api import sync_playwright
@@ -62,6 +60,13 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.mark.parametrize("kind", missing())
+def test_nobody_was_left_out(kind):
+    """Says what the test below could not run here."""
+    if lacking := missing()[kind]:
+        pytest.skip(lacking)
 
 
 def test_all_see_the_same_among_bad_neighbours(tmp_path, chromium):
