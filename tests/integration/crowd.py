@@ -31,6 +31,7 @@ from geoosd.wire.messages import TokenVisualizationUpdate, encode
 
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 _WINDOW = 0.1
+_RESTART = 1001
 _HEAD = (
     "GET /neural?{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
     "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -45,6 +46,7 @@ class Report:
     ``texts`` counts the viewers for each digest of (seq, text) of all tokens that came after the
     first Hello; ``tokens`` is how many of them every viewer has. ``back`` has for every return the
     time (of this host's monotonic clock) of its Hello; ``attempts`` counts connections tried.
+    ``waits`` are the seconds that a restarting server told each of them to wait.
     """
 
     connected: int = 0
@@ -55,16 +57,22 @@ class Report:
     out_of_order: int = 0
     back: list[float] = field(default_factory=list)
     attempts: int = 0
+    waits: list[float] = field(default_factory=list)
 
     def peak_per_second(self) -> float:
         """The most viewers let in within a tenth of a second, as a rate."""
-        times = sorted(self.back)
-        first = most = 0
-        for index, at in enumerate(times):
-            while at - times[first] > _WINDOW:
-                first += 1
-            most = max(most, index - first + 1)
-        return most / _WINDOW
+        return peak_per_second(self.back)
+
+
+def peak_per_second(times: list[float]) -> float:
+    """The most of *times* (in seconds) within a tenth of a second, as a rate."""
+    ordered = sorted(times)
+    first = most = 0
+    for index, at in enumerate(ordered):
+        while at - ordered[first] > _WINDOW:
+            first += 1
+        most = max(most, index - first + 1)
+    return most / _WINDOW
 
 
 class _Payload(msgspec.Struct):
@@ -98,7 +106,10 @@ class _Viewer:
         while True:
             code, reason = await self._connection()
             self.connected = False
-            await trio.sleep(self.course.lose(code, reason, random.random()))
+            wait = self.course.lose(code, reason, random.random())
+            if code == _RESTART:
+                self._report.waits.append(wait)
+            await trio.sleep(wait)
 
     async def _connection(self) -> tuple[int, str]:
         """One connection; the close code and reason it ended with."""

@@ -1,5 +1,7 @@
 """Five hundred viewers over a restart and a kill -9 of the broadcaster, under load: all come back,
-and nothing is lost that the ring held. How fast stands in the benchmarks (bench_return.py).
+nothing is lost that the ring held, and a restart has told them when to come, so that they are no
+stampede and all could be back within two seconds. How fast they were, and the peak of accepts,
+stand in the benchmarks (bench_return.py).
 """
 
 import os
@@ -7,7 +9,7 @@ import signal
 
 import pytest
 
-from .crowd import Load, crowd
+from .crowd import Load, crowd, peak_per_second
 from .stack import until
 
 pytestmark = pytest.mark.slow
@@ -29,3 +31,13 @@ def test_all_come_back_and_miss_nothing(light_stack):
     # One Snapshot each, the first: whoever resumes gets none.
     assert (report.gaps, report.out_of_order, report.snapshots) == (0, 0, VIEWERS)
     assert list(report.texts.values()) == [VIEWERS], "all have seen the same"
+    check_stagger(report.waits)
+
+
+def check_stagger(waits):
+    """What the restart told them; kill -9 had no time to tell anything."""
+    assert len(waits) == VIEWERS
+    assert max(waits) < 2.0
+    spread = max(waits) - min(waits)
+    assert spread > 0.7
+    assert peak_per_second(waits) <= 1.1 * VIEWERS / spread, "evenly"
