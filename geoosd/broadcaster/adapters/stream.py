@@ -53,16 +53,17 @@ class FanoutStream(trio.abc.Stream):
     """
 
     __slots__ = (
+        "_changed",
         "_draining",
         "_ending",
         "_fanout",
-        "_given",
         "_head",
         "_heard",
         "_hub",
         "_incoming",
         "_left",
         "_nursery",
+        "_reading",
         "_send",
         "_shaken",
         "_sock",
@@ -92,7 +93,8 @@ class FanoutStream(trio.abc.Stream):
         self.verdict: Callable[[], int | None] = _none
         self._draining = False
         self._ending = False
-        self._given: trio.Event | None = None
+        self._reading = False
+        self._changed: trio.Event | None = None
         self._left: trio.Event | None = None
         self._heard = trio.current_time()
         self._incoming = Allowance(_INCOMING)
@@ -117,22 +119,30 @@ class FanoutStream(trio.abc.Stream):
     # -- called by trio-websocket ------------------------------------------------------------------
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Bytes from the viewer; empty at the end."""
+        """Bytes from the viewer; empty at the end. Whoever has begun :meth:`aclose` reads alone."""
         await trio.lowlevel.checkpoint()
         if self._head:
             head, self._head = self._head, b""
             return head
-        while not self.closed:
+        while not self.closed and self._left is None:
             try:
                 data = self._sock.recv(max_bytes or _RECEIVE_BYTES)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._sock)
+                await self._wait_readable()
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from None
             else:
                 await self._take_time(len(data))
                 return data
         raise trio.ClosedResourceError
+
+    async def _wait_readable(self) -> None:
+        self._reading = True
+        try:
+            await trio.lowlevel.wait_readable(self._sock)
+        finally:
+            self._reading = False
+            self._tell_changed()
 
     async def _take_time(self, size: int) -> None:
         """Note a sign of life; who says too much is read more slowly."""
@@ -152,7 +162,7 @@ class FanoutStream(trio.abc.Stream):
             self._hub.end(self.viewer)
         self.catch_up()
         while self.viewer.control_given < number and not self.closed:
-            await self._wait_given()
+            await self._wait_changed()
         if self.closed:
             raise trio.BrokenResourceError
 
@@ -184,27 +194,31 @@ class FanoutStream(trio.abc.Stream):
                 self._hub.close(self.viewer, code, "")
                 self.catch_up()
             while (self.viewer.control or self.viewer.rest is not None) and not self.closed:
-                await self._wait_given()
+                await self._wait_changed()
             self._sock.shutdown(socket.SHUT_WR)
             while not self.closed and await self._receive_and_forget():
                 pass
 
     async def _receive_and_forget(self) -> bool:
-        await trio.lowlevel.wait_readable(self._sock)
+        """False at the end. trio-websocket may be reading still: two cannot wait for one socket."""
+        if self._reading:
+            await self._wait_changed()
+            return True
+        await self._wait_readable()
         with contextlib.suppress(BlockingIOError):
             return bool(self._sock.recv(_RECEIVE_BYTES))
         return True
 
-    async def _wait_given(self) -> None:
-        """Wait until something was sent, or the socket is closed."""
-        if self._given is None:
-            self._given = trio.Event()
-        await self._given.wait()
+    async def _wait_changed(self) -> None:
+        """Wait until something was sent, nobody reads any more, or the socket is closed."""
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
 
-    def _tell_given(self) -> None:
-        if self._given is not None:
-            self._given.set()
-            self._given = None
+    def _tell_changed(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     # -- called by the fan-out ---------------------------------------------------------------------
 
@@ -239,7 +253,7 @@ class FanoutStream(trio.abc.Stream):
         if self.closed:
             return
         self.closed = True
-        self._tell_given()
+        self._tell_changed()
         self._fanout.remove(self)
         trio.lowlevel.notify_closing(self._sock)
         with contextlib.suppress(OSError):
@@ -268,7 +282,7 @@ class FanoutStream(trio.abc.Stream):
                 break
             self._fanout.count(sent)
             hub.took(viewer, sent)
-            self._tell_given()
+            self._tell_changed()
             if sent < len(data):
                 return False
         return True
