@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from pathlib import Path
 
 import httpx
 import pytest
@@ -235,6 +236,8 @@ async def test_resets_in_every_state_leave_nothing_behind(tmp_path):
     """RST before, in and after the handshake, in the middle of a frame, with bytes unread."""
     async with standing(tmp_path) as stand, watching(stand) as bystander:
         await bystander.take(2)
+        await settle()
+        tasks, files = trio.lowlevel.current_statistics().tasks_living, open_files()
         for said in (
             b"",
             UPGRADE[:30],
@@ -252,7 +255,14 @@ async def test_resets_in_every_state_leave_nothing_behind(tmp_path):
         await stand.feed.say(TOKEN, 3)
         assert [(await bystander.next())["seq"] for _ in range(3)] == [1, 2, 3]
         await stand.until(lambda: stand.service.port.connections == 1)
+        await settle()
         assert len(stand.service.hub.viewers) == 1
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        assert open_files() == files
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_the_rate_of_each_viewer_is_told(tmp_path, mock_clock):

@@ -32,8 +32,8 @@ def stack(tmp_path):
 
 
 def test_minutes_of_bad_neighbours_leave_nothing(stack, chromium):
-    before, after, made = together(stack, chromium, rate=500, seconds=60.0 * MINUTES)
-    print(before, after, made)
+    before, after, kinds = together(stack, chromium, rate=500, seconds=60.0 * MINUTES)
+    print(before, after, kinds)
     # The ring fills meanwhile, and snapshots for the stalled come and go: what leaks shows below.
     assert after.resident_mb <= before.resident_mb + 50
     again, last, _ = together(stack, chromium, rate=500, seconds=60.0)
