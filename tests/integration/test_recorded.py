@@ -1,6 +1,7 @@
 """Recorded, looked up, shown again, rated, exported and deleted: as a user does it."""
 
 import json
+import signal
 import subprocess
 import threading
 import time
@@ -117,7 +118,8 @@ class StopsAfter(threading.Event):
         super().set()
 
 
-def test_a_batch_that_is_killed_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_batch_that_is_interrupted_goes_on_where_it_was(tmp_path, number):
     prompts, results = tmp_path / "prompts.jsonl", tmp_path / "prompts.results.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"p{n}"}) + "\n" for n in range(12)))
 
@@ -129,10 +131,15 @@ def test_a_batch_that_is_killed_goes_on_where_it_was(tmp_path):
         upstream.begun = StopsAfter(upstream, 5)
         with running(tmp_path, engine=False, upstream=upstream.url) as stack:
             command = [BIN / "geoosctl", "batch", str(prompts), "--concurrency", "2"]
-            process = subprocess.Popen(command, env=stack.environ, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command, env=stack.environ, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
             until(lambda: len(upstream.requests) >= 6 and len(answers()) >= 4, 20, "the middle")
-            process.kill()
-            process.wait(10)
+            process.send_signal(number)
+            said = process.communicate(timeout=10)[1]
+            if number == signal.SIGINT:
+                assert process.returncode == 130
+                assert b"run it again to ask the others" in said
             upstream.begun = threading.Event()
             upstream.gate.set()
             done = answers()

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_upstream import ScriptedUpstream, answers, ask, client, proxied, until
 
+from geoosd.bridge.adapters import proxy as proxy_module
 from geoosd.bridge.adapters.http_connection import DEFAULT_LIMITS
+from geoosd.wire.messages import SessionEnded
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -190,6 +192,19 @@ async def test_what_is_sent_ahead_is_kept_within_bounds():
         hold.set()
         assert (await connection.answer()).body == b"ok"
         assert not rig.bugs
+
+
+async def test_a_bug_after_the_session_has_begun_is_its_error(monkeypatch):
+    def bug(*_):
+        raise ZeroDivisionError
+
+    async with proxied(ScriptedUpstream(answers(OK))) as rig:
+        monkeypatch.setattr(proxy_module, "response_fields", bug)
+        answer = await ask(rig.port, "POST", "/v1/chat/completions", body=b"{}")
+        assert answer.status == 500
+        await until(lambda: rig.of(SessionEnded))
+        assert rig.of(SessionEnded)[0].error.startswith("geoos itself failed")
+        assert [where for where, _ in rig.bugs] == ["http handler"]
 
 
 async def test_a_bug_in_the_handler_is_answered_and_told():

@@ -90,8 +90,13 @@ def batch(file: Path, concurrency: int, out: Path | None) -> int:
     todo = [task for task in tasks if task.id not in done]
     if done and not settings().json:
         output.echo(f"{len(done)} of {len(tasks)} have their answers already", err=True)
-    with _opened(out) as target:
-        failed = _ask_all(settings(), todo, concurrency, target, len(tasks))
+    try:
+        with _opened(out) as target:
+            failed = _ask_all(settings(), todo, concurrency, target, len(tasks))
+    except KeyboardInterrupt:
+        again = "" if str(out) == "-" else "; run it again to ask the others"
+        output.echo(f"geoosctl: interrupted{again}", err=True)
+        raise
     return _verdict(out, len(tasks), len(done), failed)
 
 

@@ -49,7 +49,7 @@ from geoosd.bridge.adapters.http_connection import DEFAULT_LIMITS, ClientRequest
 from geoosd.bridge.adapters.http_fields import first
 from geoosd.bridge.adapters.http_server import HttpServer
 from geoosd.bridge.adapters.model_field import Asked, ModelSearch
-from geoosd.bridge.adapters.tap import Publish, Tap
+from geoosd.bridge.adapters.tap import OUR_FAULT, Publish, Tap
 from geoosd.bridge.adapters.transfer import transfer
 from geoosd.bridge.core import dialects, enriching
 from geoosd.bridge.core.cache import Answer
@@ -261,6 +261,9 @@ class Proxy:
             raise
         except RequestError as error:
             tap.finish(str(error))
+            raise
+        except Exception:
+            tap.finish(OUR_FAULT)
             raise
         finally:
             # Counts only where nothing has finished it yet.
