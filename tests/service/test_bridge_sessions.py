@@ -54,6 +54,10 @@ async def one_session(runtime):
     return messages[0]["payload"]["session"], "".join(token["current_token"] for token in tokens)
 
 
+async def listed(runtime):
+    return [each["id"] for each in (await call(runtime, "ListSessions"))["sessions"]]
+
+
 async def finding(runtime):
     health = await varlink.call(runtime.paths.varlink("bridge"), "io.geoos.Daemon.GetHealth")
     return next(check for check in health["checks"] if check["name"] == "recording")
@@ -262,6 +266,30 @@ async def test_a_broken_file_is_set_aside(tmp_path, upstream):
         await one_session(runtime)
         assert len((await call(runtime, "ListSessions"))["sessions"]) == 1
     assert (state / "sessions.db.unreadable").read_bytes().startswith(b"no database")
+
+
+@pytest.mark.parametrize("how", ["database", "all"])
+async def test_a_file_that_was_removed_is_begun_anew(tmp_path, upstream, how):
+    """SQLite would go on with the file that has no name, and all of it would be lost at the end."""
+    state = tmp_path / "state" / "bridge"
+    async with running(tmp_path, settings(server(upstream), record="full")) as runtime:
+        first, _ = await one_session(runtime)
+        assert await listed(runtime) == [first]
+        for path in list(state.glob("sessions.db*" if how == "all" else "sessions.db")):
+            path.unlink()
+        assert await listed(runtime) == []
+        second, _ = await one_session(runtime)
+        await until(lambda: (state / "sessions.db").exists())
+        assert await listed(runtime) == [second]
+        assert (await finding(runtime))["status"] == "healthy"
+        (state / "sessions.db").unlink()
+        await one_session(runtime)  # which notices, and may be lost for that
+        await until(lambda: (state / "sessions.db").exists())
+        last, _ = await one_session(runtime)
+        assert (await listed(runtime))[0] == last
+    async with running(tmp_path, settings(server(upstream), record="full")) as runtime:
+        assert (await listed(runtime))[0] == last
+    assert not list(state.glob("*unreadable*"))
 
 
 async def test_a_newer_file_refuses_the_start(tmp_path, upstream):

@@ -18,7 +18,13 @@ import trio
 from prometheus_client import Counter, Gauge
 
 from geoosd.bridge.adapters import store_sessions
-from geoosd.bridge.adapters.store import Damaged, Store, set_aside
+from geoosd.bridge.adapters.store import (
+    Damaged,
+    Removed,
+    Store,
+    remove_side_files,
+    set_aside,
+)
 from geoosd.bridge.adapters.store_copy import copy, remove_copy
 from geoosd.bridge.core.exchange import Exchange
 from geoosd.bridge.core.recording import Recording
@@ -180,6 +186,9 @@ class Recorder:
                 return await self._in_thread(question, self._store)
             except (sqlite3.Error, OSError) as error:
                 raise self._unreadable(error) from None
+            except Removed as error:
+                await self._begin_anew(error)
+                return None
             except Damaged as error:
                 await self._begin_anew(error)
                 raise self._unreadable(error) from None
@@ -231,7 +240,7 @@ class Recorder:
             elif await self._try(store_sessions.write, batch):
                 self._recording.written(batch)
             else:
-                self._recording.failed(batch)
+                self._recording.failed(batch, anew=self._store is None)
 
     async def _reopen(self, path: Path) -> None:
         """Open what could not be opened, or was set aside."""
@@ -285,7 +294,7 @@ class Recorder:
         self._trouble = reason
 
     async def _begin_anew(self, error: Damaged) -> None:
-        """Set the broken file aside; the next flush makes another."""
+        """Set the broken file aside, if there is one; the next flush makes another."""
         path = self._path
         if path is None:
             return
@@ -294,6 +303,11 @@ class Recorder:
             await self._in_thread(store.connection.close)
         self._recording.abandon()
         try:
+            if isinstance(error, Removed):
+                await self._in_thread(remove_side_files, path)
+                self._log.warning(f"cannot go on with {path}: {error}; starting anew")
+                self._more.set()
+                return
             aside = await self._in_thread(set_aside, path)
         except OSError as refused:
             await self._suffer(refused)

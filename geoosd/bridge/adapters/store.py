@@ -38,6 +38,10 @@ class Damaged(Exception):
     """The file is no database of ours, or is broken; the words say how."""
 
 
+class Removed(Damaged):
+    """The file is not there any more, or another one is: what is written would be lost with us."""
+
+
 class Header(NamedTuple):
     """What the first bytes of a database say, without opening it."""
 
@@ -51,6 +55,7 @@ class Store:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
+        self._file = _file_at(path)
 
     @classmethod
     def open(cls, path: Path, *, check: bool = False) -> Store:
@@ -122,7 +127,12 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, with SQLite's words for a broken file as :class:`Damaged`."""
+        """The connection, with SQLite's words for a broken file as :class:`Damaged`.
+
+        Raises :class:`Removed` too: SQLite does not see that its file has lost its name.
+        """
+        if self._file is None or _file_at(self.path) != self._file:
+            raise Removed("it was removed while it was in use")
         try:
             yield self.connection
         except sqlite3.DatabaseError as error:
@@ -237,6 +247,21 @@ def read_header(path: Path) -> Header | None:
     if header.application_id != APPLICATION_ID:
         raise Damaged("it is another program's database")
     return header
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file has this name; None where none has."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def remove_side_files(path: Path) -> None:
+    """Remove what SQLite has left beside a *path* that is gone. Raises OSError."""
+    for suffix in _SIDE_FILES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def set_aside(path: Path) -> Path:

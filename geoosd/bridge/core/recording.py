@@ -324,8 +324,12 @@ class Recording:
         for record in batch.opened:
             self._let_go(record)
 
-    def failed(self, batch: Batch) -> None:
-        """*batch* could not be written: keep the sessions' lines, give up the messages."""
+    def failed(self, batch: Batch, *, anew: bool = False) -> None:
+        """*batch* could not be written: keep the sessions' lines, give up the messages.
+
+        *anew*: the place of all that was written before is gone too (:meth:`abandon`), so that only
+        sessions which have begun and ended in *batch* can be kept.
+        """
         self._halted = True
         for record, *_ in (*batch.said, *self._said):
             record.lost += 1
@@ -335,8 +339,15 @@ class Recording:
         if self._mode != "full":
             for record in (*batch.opened, *batch.closed):
                 self._forget(record)
-        self._opened[:0] = batch.opened
-        self._closed[:0] = batch.closed
+        opened, closed = batch.opened, batch.closed
+        if anew:
+            opened = closed = [record for record in batch.opened if record.line is not None]
+            self._refused += len(batch.closed) - len(closed)
+            for record in batch.opened:
+                if record.line is None:
+                    self._let_go(record)
+        self._opened[:0] = opened
+        self._closed[:0] = closed
 
     def abandon(self) -> None:
         """The place of all that was written is gone: what runs is not recorded to its end."""

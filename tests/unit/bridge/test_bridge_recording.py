@@ -161,6 +161,26 @@ def test_what_lay_in_a_lost_file_is_not_gone_on_with():
     assert recording.statistics().refused == 1
 
 
+def test_of_a_lost_file_only_whole_sessions_go_into_the_next():
+    """Others have a number of the file that is gone: in the next one it is another session's."""
+    recording = Recording("full")
+    begin(recording, "before")
+    recording.written(recording.batch())
+    begin(recording, "whole")
+    begin(recording, "begun")
+    recording.prompt("begun", "words", None)
+    end(recording, "whole")
+    end(recording, "before")
+    batch = recording.batch()
+    recording.abandon()
+    recording.failed(batch, anew=True)
+    again = recording.batch()
+    assert [record.id for record in again.opened] == ["whole"]
+    assert [record.id for record in again.closed] == ["whole"]
+    assert recording.statistics().refused == 2  # "begun" and "before"
+    assert batch.opened[1].words == 0
+
+
 def test_a_failure_that_is_written_full_keeps_its_prompt():
     recording = Recording("full")
     begin(recording)
