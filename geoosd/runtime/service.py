@@ -397,20 +397,22 @@ async def _with_signals(spec: ServiceSpec, runtime: Runtime, args: argparse.Name
     """Run the service; SIGTERM and SIGINT drain, a second one cancels, SIGHUP reloads."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, signals, runtime, nursery.cancel_scope)
+            nursery.start_soon(_obey, signals, runtime, nursery)
             await serve(spec, runtime, reload_config=lambda: load_config(args))
             nursery.cancel_scope.cancel()
 
 
-async def _obey(
-    signals: AsyncIterator[int], runtime: Runtime, everything: trio.CancelScope
-) -> None:
+async def _obey(signals: AsyncIterator[int], runtime: Runtime, everything: trio.Nursery) -> None:
     async for number in signals:
         if number == signal.SIGHUP:
-            with contextlib.suppress(ConfigError):  # already logged
-                await runtime.reload()
+            everything.start_soon(_reload, runtime)  # which may take long: a stop need not wait
         elif runtime.draining.is_set() or runtime.state == "starting":
-            everything.cancel()
+            everything.cancel_scope.cancel()
         else:
             runtime.log.info("stopping", signal=signal.Signals(number).name)
             runtime.draining.set()
+
+
+async def _reload(runtime: Runtime) -> None:
+    with contextlib.suppress(ConfigError):  # already logged
+        await runtime.reload()

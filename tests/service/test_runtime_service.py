@@ -1,6 +1,7 @@
 """The runtime around a small service: start, answers, reload, drain."""
 
 import json
+import signal
 import socket
 
 import pytest
@@ -150,6 +151,31 @@ async def test_whatever_goes_wrong_in_a_reload_is_no_harm_to_what_runs(
     records, _ = runtime.logs.ring.newest(99, lambda record: record.event == "bug")
     assert len(records) == (2 if isinstance(failure, ZeroDivisionError) else 0)
     runtime.draining.set()
+
+
+async def test_a_stop_does_not_wait_for_a_reload_that_hangs(runtime, made):
+    begun = trio.Event()
+
+    class Hung(Echo):
+        def __init__(self, runtime):
+            super().__init__(runtime)
+            made.append(self)
+
+        async def reload(self, new):
+            begun.set()
+            await trio.sleep_forever()
+
+    spec = service.ServiceSpec(name="bridge", summary="", create=Hung)
+    args = service.parser(spec).parse_args([])
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service._with_signals, spec, runtime, args)
+            while runtime.state != "active":
+                await trio.lowlevel.checkpoint()
+            signal.raise_signal(signal.SIGHUP)
+            await begun.wait()
+            signal.raise_signal(signal.SIGTERM)
+    assert made[0].stopped_by_drain
 
 
 async def test_log_level_is_set_and_checked(spec, runtime, nursery):
