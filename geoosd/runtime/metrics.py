@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from pathlib import Path
@@ -16,7 +17,7 @@ from prometheus_client import (
 
 from geoosd import __version__
 
-_PAGE_BYTES = 4096
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # A gauge with the time of its making beside each counter would double the text and tell nothing.
 disable_created_metrics()  # type: ignore[no-untyped-call]
