@@ -2,7 +2,8 @@
 
 import json
 import socket
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from geoosd import config
+from geoosd.broadcaster.core import frames
 from geoosd.broadcaster.service import SPEC
 from geoosd.runtime import logs, service, varlink
 from geoosd.wire.messages import (
@@ -221,6 +223,43 @@ async def test_a_stalled_reader_gets_one_gap_and_every_control_message(tmp_path)
             assert missing == [number for number in told if number not in numbers]
             assert gap["dropped"] == len(missing)
             assert kinds(seen)[-2:] == ["SessionStarted", "SessionEnded"]
+
+
+async def test_who_stalls_costs_the_others_nothing(tmp_path, monkeypatch):
+    """A full socket is not tried again until it has room, and nothing is encoded for it."""
+    async with standing(tmp_path) as stand, watching(stand, "?tick=0") as fast:
+        await fast.take(2)
+        hub, fanout = stand.service.hub, stand.service.fanout
+        [reading] = hub.viewers
+        with ExitStack() as sockets:
+            for _ in range(10):
+                raw = sockets.enter_context(socket.create_connection(("127.0.0.1", stand.port)))
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                raw.sendall(UPGRADE)
+            await stand.until(lambda: len(hub.viewers) == 11)
+            stalled = [viewer for viewer in hub.viewers if viewer is not reading]
+            with trio.fail_after(30):
+                while not all(viewer.lag > 100 for viewer in stalled):
+                    await stand.feed.say(FAT, 100)
+                    await fast.take(100)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            tried, framed = [], []
+            for viewer in stalled:
+                stream = fanout.stream_of(viewer)
+                send = partial(_noted, tried, stream.sender)
+                stream._send = fanout._senders[viewer] = send
+            monkeypatch.setattr(frames, "text_frame", partial(_noted, framed, frames.text_frame))
+            sends = fanout.sends
+            for _ in range(50):
+                await stand.feed.say(TOKEN)
+                await fast.next()
+            assert fanout.sends - sends == len(framed) == 50
+            assert tried == []
+
+
+def _noted(calls, function, data):
+    calls.append(data)
+    return function(data)
 
 
 async def test_a_viewer_that_takes_nothing_is_evicted_and_a_quiet_one_is_not(tmp_path):
