@@ -40,7 +40,7 @@ from geoosd.compositor.adapters.scene_file import (
     encode_scene,
 )
 from geoosd.compositor.core.layouts import MAX_TOKENS, Layout
-from geoosd.compositor.core.places import Places
+from geoosd.compositor.core.places import MAX_LAYOUTS, Places
 from geoosd.errors import StartError, reason_of
 from geoosd.wire.messages import District
 
@@ -84,6 +84,7 @@ class StateFiles:
         self.places_path = directory / "places.json"
         self.scene_path = directory / "scene.npz"
         self.complaints: list[str] = []
+        self._layouts: set[Path] = set()
 
     def load_places(self) -> PlacesFile:
         """The saved districts and theme; empty when there are none.
@@ -101,12 +102,15 @@ class StateFiles:
         return PlacesFile()
 
     def save_places(self, places: PlacesFile) -> None:
-        """Replace ``places.json``; layouts that it does not name go. Raises OSError."""
+        """Replace ``places.json``; layouts that it no longer names go. Raises OSError.
+
+        One that no file of ours has named stays: places that were set aside may name it.
+        """
         replace_file(self.places_path, encode_places(places))
         named = {self.layout_path(version) for version in places.layouts.values()}
-        for path in self.places_path.parent.glob("layout-*.i32"):
-            if path not in named:
-                path.unlink()
+        for path in self._layouts - named:
+            path.unlink(missing_ok=True)
+        self._layouts &= named
 
     def layout_path(self, version: int) -> Path:
         """Where the layout of *version* is."""
@@ -119,6 +123,7 @@ class StateFiles:
         try:
             layout = Layout(read_file(path, MAX_TOKENS * 4))
             if layout.version == version:
+                self._layouts.add(path)
                 return layout
             self._set_aside(path, ValueError(f"it is another one than its name says; {by_id}"))
         except FileNotFoundError:
@@ -129,7 +134,9 @@ class StateFiles:
 
     def save_layout(self, layout: Layout) -> None:
         """Have *layout* on disk. Raises OSError."""
-        replace_file(self.layout_path(layout.version), layout.data)
+        path = self.layout_path(layout.version)
+        replace_file(path, layout.data)
+        self._layouts.add(path)
 
     def load_scene(self, districts: list[District]) -> SceneFile | None:
         """The saved scene, if there is one that lies in *districts*."""
@@ -177,6 +184,8 @@ def decode_places(data: bytes) -> PlacesFile:
     except RecursionError as error:
         raise ValueError(str(error)) from None
     Places(loaded.districts)
+    if len(loaded.layouts) > MAX_LAYOUTS:
+        raise ValueError(f"it names {len(loaded.layouts)} layouts, at most {MAX_LAYOUTS}")
     return loaded
 
 

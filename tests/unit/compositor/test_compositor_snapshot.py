@@ -105,6 +105,8 @@ BAD_PLACES = [
             {"1": "m"},
         )
     ),
+    json.dumps({"layouts": {f"m{number}": number for number in range(33)}}).encode(),
+    json.dumps({"layouts": {"m": 0.5}}).encode(),
 ]
 
 
@@ -169,6 +171,22 @@ def test_many_tokens_come_back_in_order(tmp_path):
     assert files.load_scene(DISTRICTS).thoughts == thoughts
     files.save_scene(some_scene()._replace(thoughts=[]))
     assert files.load_scene(DISTRICTS).thoughts == []
+
+
+def test_a_layout_outlives_places_that_are_set_aside(tmp_path):
+    """Whoever repairs them finds it there; what is no longer in force goes."""
+    files, layout = StateFiles(tmp_path), Layout(struct.pack("<2i", 1, 0))
+    files.save_layout(layout)
+    files.save_places(PlacesFile(layouts={"m": layout.version}))
+    files.places_path.write_bytes(b"{")
+    again = StateFiles(tmp_path)
+    again.save_places(again.load_places())
+    assert files.layout_path(layout.version).exists()
+    files.places_path.write_text(json.dumps({"layouts": {"m": layout.version}}))
+    repaired = StateFiles(tmp_path)
+    assert repaired.load_layout(repaired.load_places().layouts["m"], "m").data == layout.data
+    repaired.save_places(PlacesFile())
+    assert not files.layout_path(layout.version).exists()
 
 
 def test_places_torn_anywhere_are_set_aside(tmp_path):
