@@ -121,6 +121,11 @@ class Field:
         keys = np.frombuffer(self._keys, np.uint64).copy()
         return Cells(keys, np.frombuffer(self._stored, np.float64) / scale, self._floor)
 
+    def alive(self, now: float) -> int:
+        """How many cells are not dark; ``len`` counts those that wait to be swept too."""
+        weights = self.at(now).weights
+        return int(np.count_nonzero(weights >= self._floor))
+
     def cells(self, now: float, limit: int | None = None) -> tuple[Keys, Weights]:
         """The strongest at *now*, as :meth:`Cells.strongest` has it."""
         return self.at(now).strongest(limit)

@@ -44,6 +44,7 @@ def test_a_day_of_activity_overflows_nothing():
 def test_a_year_of_idling_leaves_nothing_but_darkness():
     it = field()
     it.add(1, 1.0, 0.0)
+    assert (it.alive(0.0), it.alive(60.0), it.alive(80.0)) == (1, 1, 0)
     assert it.cells(3e7)[0].tolist() == []
     it.add(2, 1.0, 3e7)
     assert len(it) == 1
