@@ -135,7 +135,7 @@ class Runtime:
     def state_dir(self) -> Path:
         """This daemon's own state directory, mode 0700; systemd's ``STATE_DIRECTORY`` where set.
 
-        Raises :class:`StartError` when it cannot be made.
+        Raises :class:`StartError` when it cannot be made, or is not ours to look into.
         """
         given = os.environ.get("STATE_DIRECTORY")
         path = Path(given.split(":")[0]) if given else self.paths.state_dir / self.name
@@ -143,6 +143,9 @@ class Runtime:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"cannot make {path}: {reason_of(error)}") from None
+        if not os.access(path, os.R_OK | os.X_OK):
+            owner = f"give it to the user that runs the {self.name}"
+            raise StartError(f"cannot read {path}: permission denied; {owner}")
         return path
 
     @contextlib.contextmanager

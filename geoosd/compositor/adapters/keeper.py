@@ -50,7 +50,7 @@ class Keeper:
     async def restore(self) -> Places:
         """The saved places; fills the scene where it was saved, and chooses the saved theme.
 
-        Raises :class:`~geoosd.errors.StartError` for places of a newer geoos.
+        Raises :class:`~geoosd.errors.StartError` for places that are whole but not ours to read.
         """
         loaded = await trio.to_thread.run_sync(self._files.load_places)
         if loaded.theme is not None:

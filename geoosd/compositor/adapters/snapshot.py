@@ -9,8 +9,9 @@ no text and no token ids lie on disk (docs/interfaces.md).
 
 A damaged or foreign file is set aside, never a reason not to start; so is a scene of a newer
 format, and one whose districts are not those of ``places.json``: it would light the cells of
-another model. Places of a newer format are not damaged: they stay as they are, and the older
-program refuses to start beside them, because districts given anew would move every token.
+another model. Places of a newer format, or that another user has made unreadable, are not damaged:
+they stay as they are, and the program refuses to start beside them, because districts given anew
+would move every token.
 
 Everything here blocks; call it in a worker thread.
 """
@@ -89,12 +90,17 @@ class StateFiles:
     def load_places(self) -> PlacesFile:
         """The saved districts and theme; empty when there are none.
 
-        Raises :class:`StartError` for a file of a newer format.
+        Raises :class:`StartError` for a file of a newer format, or that we may not read.
         """
         try:
             return decode_places(read_file(self.places_path, _MAX_PLACES))
         except FileNotFoundError:
             pass
+        except PermissionError:
+            raise StartError(
+                f"cannot read {self.places_path}: permission denied; "
+                "give it to the user that runs the compositor"
+            ) from None
         except NewerFormat as newer:
             raise _downgraded(self.places_path, newer) from None
         except (OSError, ValueError) as error:
