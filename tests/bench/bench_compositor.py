@@ -136,6 +136,9 @@ def streams(pace: Pace) -> Iterator[Result]:
                 measured["copy"],
                 "lower",
             )
+        if bound := _TARGETS.get((side, tokens)):
+            group = f"{NAME}, {side} x {side}, stream: {tokens} a frame, NumPy, CPU"
+            yield value(group, " ms", measured["NumPy"], at_most(bound))
     for backend in backends.values():
         backend.close()
 

@@ -286,6 +286,7 @@ def _atlas(page: _Page, box: Box, values: Bytes, known: Mask, ramp: Pixels) -> N
     size = Box(0, 0, each - gap, high - gap)
     heads = values.reshape(len(values), -1, values.shape[-1])
     small, seen = _fitted(heads, size), _fitted(known[:, None], size)[:, 0]
+    pictures = np.zeros((max(1, round(room.height)), max(1, round(room.width)), 4), np.uint8)
     for layer in range(layer_count):
         left, top = room.left + layer % across * wide, room.top + layer // across * high
         page.say(
@@ -294,8 +295,11 @@ def _atlas(page: _Page, box: Box, values: Bytes, known: Mask, ramp: Pixels) -> N
         for head in range(head_count):
             number = layer * head_count + head
             shown = _shades(heads[:, number][known])[small[:, number]]
-            at = size._replace(left=left + label + head * each, top=top)
-            page.overlays.append(heat(np.where(seen, shown, np.float32(np.nan)), at, ramp))
+            picture = heat(np.where(seen, shown, np.float32(np.nan)), size, ramp).pixels
+            x, y = round(left - room.left + label + head * each), round(top - room.top)
+            place = pictures[y : y + len(picture), x : x + picture.shape[1]]
+            place[:] = picture[: len(place), : place.shape[1]]
+    page.overlays.append(Overlay(round(room.left), round(room.top), pictures))
 
 
 def _fitted(values: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:

@@ -72,7 +72,13 @@ def strongest(values: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
     """Along the first axis at most *size*: of those that share a pixel the greatest."""
     if len(values) <= size:
         return values
-    return np.maximum.reduceat(values, np.arange(size) * len(values) // size, axis=0)
+    edges = np.arange(size + 1) * len(values) // size
+    first, last = edges[:-1], edges[1:] - 1
+    found = values[first]
+    # Whole rows at once: reduceat takes ten times as long.
+    for step in range(1, int((last - first).max()) + 1):
+        np.maximum(found, values[np.minimum(first + step, last)], out=found)
+    return found
 
 
 def bars(values: Values, box: Box, ramp: Pixels, theme: Theme, unit: float) -> Overlay:

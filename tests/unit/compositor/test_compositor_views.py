@@ -1,5 +1,7 @@
 """What each view shows, as drawings: where light and words lie, and what is absent."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from drawing_scene import World, attention, filled, theme
@@ -176,6 +178,12 @@ def test_at_most_so_many_models_are_shown():
     assert len(draw(world, "models").labels) == 2 * models_view.MAX_MODELS
 
 
+def runs(lit):
+    """The slices in which something is lit."""
+    edges = np.flatnonzero(np.diff(lit.astype(int), prepend=0, append=0))
+    return [slice(*ends) for ends in edges.reshape(-1, 2).tolist()]
+
+
 def test_attention_shows_every_head_and_the_words_that_looked():
     world = filled(40)
     drawing = draw(world, "attention", (1280, 720))
@@ -183,9 +191,12 @@ def test_attention_shows_every_head_and_the_words_that_looked():
         drawing
     )
     assert {"w0", "w39"} <= set(texts(drawing))
-    # Two cards, all heads together, and each of 3 × 2 alone.
-    assert len(drawing.plan.overlays) == 2 + 1 + 6
-    together = drawing.plan.overlays[1].pixels
+    _, together, _, alone = (overlay.pixels for overlay in drawing.plan.overlays)
+    # 3 × 2 small pictures with room between them, each of another pattern.
+    spans = [runs(alone[..., 3].any(axis=axis)) for axis in (0, 1)]
+    small = [alone[rows, columns] for columns, rows in product(*spans)]
+    assert len(small) == 6
+    assert len({picture.tobytes() for picture in small}) == 6
     # Nobody looks at what comes later: the upper right corner is empty.
     assert together[5, -5, 3] == 0
     assert together[-5, 5, 3] == 255
