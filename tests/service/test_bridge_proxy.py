@@ -310,6 +310,32 @@ async def test_a_client_that_leaves_ends_the_upstream_request_at_once():
         await until(lambda: rig.proxy.server.connections == 0)
 
 
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        (b"data: [DONE]\n\n", None),
+        (b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n', None),
+        (b'data: {"error":{"message":"no"}}\n\ndata: [DONE]\n\n', "the client went away"),
+    ],
+)
+async def test_a_client_that_leaves_once_it_is_told_all_was_answered(told, error):
+    """As openai's does: the end of the framing is of no interest to it."""
+
+    async def script(stream, seen):
+        await stream.send_all(SSE_HEAD + chunk(DONE[:-14] + told))
+        await stream.receive_some(1)
+
+    async with proxied(ScriptedUpstream(script)) as rig:
+        async with client(rig.port) as connection:
+            await connection.send("POST", CHAT, body=BODY)
+            answer = b""
+            while not answer.endswith(told):
+                event = await connection.next_event()
+                answer += getattr(event, "data", b"")
+        await until(lambda: rig.of(SessionEnded))
+        assert rig.of(SessionEnded)[0].error == error
+
+
 async def test_a_client_that_leaves_before_the_answer_ends_the_upstream_request():
     gone = trio.Event()
 

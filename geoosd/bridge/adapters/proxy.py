@@ -267,7 +267,9 @@ class Proxy:
             raise
         finally:
             # Counts only where nothing has finished it yet.
-            tap.finish("the client went away" if request.client_gone else "the bridge stopped")
+            if request.client_gone:
+                tap.left()
+            tap.finish("the bridge stopped")
 
     def _targets(self, asked: Asked) -> list[Target]:
         targets = targets_for(self._directory, asked.model)

@@ -67,6 +67,11 @@ class Tap:
         if self.exchange is not None:
             self._tell(lambda exchange: exchange.receive(data, trio.current_time()))
 
+    def left(self) -> None:
+        """The client hung up; many do as soon as the answer says that it is at its end."""
+        told = self.exchange is not None and self.exchange.is_told
+        self.finish(None if told else "the client went away")
+
     def finish(self, error: str | None) -> None:
         """The request is over; only the first call counts."""
         self._tell(lambda exchange: exchange.finish(trio.current_time(), error))

@@ -120,6 +120,13 @@ class Exchange:
         return self.ended and whole and self.error is None and not self.errors
 
     @property
+    def is_told(self) -> bool:
+        """Whether the answer has said that it is at its end: what may follow is figures and
+        framing, for which not every client waits."""
+        asked = max(self._choices, len(self._streams))
+        return self.error is None and (self._done or len(self._finished) >= asked)
+
+    @property
     def has_answer(self) -> bool:
         """Whether the head of an answer has come: then no other upstream may be asked."""
         return self._status != 0

@@ -384,6 +384,23 @@ def test_what_is_complete(body, complete):
     assert exchange.is_complete is complete
 
 
+def test_when_an_answer_is_told():
+    exchange = begin()
+    for chunk, told in (
+        (delta("a", 0), False),
+        (delta("b", 1), False),
+        (end(index=0), False),  # the other one goes on
+        (end(index=1), True),
+        (b"[DONE]", True),
+        ({"error": {"message": "no"}}, False),
+    ):
+        exchange.receive(sse(chunk), 1.0)
+        assert exchange.is_told is told
+    done = begin()
+    done.receive(sse(b"[DONE]"), 1.0)
+    assert done.is_told
+
+
 def test_an_answer_that_is_given_again_has_no_speed():
     exchange = Exchange("s", model="m", upstream="u", dialect="chat", replay_of="first")
     assert exchange.started(0.0) == [SessionStarted("s", "m", "u", 1, replay_of="first")]
