@@ -44,6 +44,7 @@ BENCHMARKS = (
     "proxy",
     "cancel",
     "pipeline",
+    "control",
     "return",
     "crowd",
     "fanout",
