@@ -105,6 +105,11 @@ class Server:
         self._start(self.port)
 
 
+def command_of(remedy: str) -> str:
+    """What is to be typed: there may be words before it."""
+    return re.split("then: |else: ", remedy)[-1]
+
+
 class Bench:
     """A geoos under test and its model server."""
 
@@ -162,7 +167,7 @@ class Bench:
 
     def run(self, remedy: str) -> None:
         """Type the command of a printed remedy; it must do what it says."""
-        command = remedy.rpartition("then: ")[2]
+        command = command_of(remedy)
         if command.endswith("geoosd up"):
             before = self.stack.process
             # By ``exec`` it gets the signals that the test sends later.
@@ -175,7 +180,7 @@ class Bench:
 
     def look(self, remedy: str) -> None:
         """Type one that only shows something, for as long as somebody would look."""
-        command = remedy.rpartition("then: ")[2]
+        command = command_of(remedy)
         if command.startswith("kill "):
             return  # it is to come back by itself
         if command.endswith("--watch"):
@@ -442,6 +447,24 @@ def viewer_stalls(bench: Bench) -> Injection:
         yield
 
 
+@contextlib.contextmanager
+def two_workers(bench: Bench) -> Iterator[None]:
+    config = bench.stack.config.read_text()
+    bench.stack.config.write_text(config.replace("[broadcaster]", "[broadcaster]\nworkers = 2"))
+    yield
+
+
+def workers_hang(count: int) -> Callable[[Bench], Injection]:
+    def inject(bench: Bench) -> Injection:
+        parent = bench.stack.pids()["broadcaster"]
+        workers = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        for worker in sorted(workers, key=int)[:count]:
+            os.kill(int(worker), signal.SIGSTOP)
+        yield
+
+    return inject
+
+
 def stopped(bench: Bench) -> Injection:
     bench.stack.stop()
     yield
@@ -651,6 +674,18 @@ FAULTS = (
         seconds=60,
     ),
     Fault("the watched tree breaks", tree_breaks, "structure", UNDONE, around=watched_tree),
+    Fault(
+        "one of two workers hangs",
+        workers_hang(1),
+        "no answer from worker",
+        around=two_workers,
+    ),
+    Fault(
+        "all workers hang",
+        workers_hang(2),
+        "no answer from worker",
+        around=two_workers,
+    ),
     Fault("the feed's ring overruns", ring_overrun, "feed consumer", seconds=45),
     Fault(
         "the bridge's outbox overruns",

@@ -78,8 +78,8 @@ def test_workers_are_one_to_the_outside(shared_port):
                 tokens = payloads(viewer.messages, "TokenVisualizationUpdate")
                 texts.add("".join(token["current_token"] for token in tokens))
             assert texts == {"".join(f" {n}" for n in range(load.sent))}
-            sums = metric(stack, "broadcast_messages_total")
-            assert list(sums.values()) == [load.sent]
+            messages = "broadcast_messages_total"
+            until(lambda: list(metric(stack, messages).values()) == [load.sent], 10, "the sum")
         assert list(metric(stack, "broadcast_clients_active").values()) == [len(watching)]
         assert len(metric(stack, "broadcast_worker_resident_bytes")) == WORKERS
         for each in listed[:2]:
@@ -138,3 +138,33 @@ def test_who_dies_is_replaced_and_nobody_misses_anything(shared_port):
         report = viewers.ask()
     assert (report.gaps, report.out_of_order, report.snapshots) == (0, 0, VIEWERS)
     assert list(report.texts.values()) == [VIEWERS], "all have seen the same"
+
+
+def test_health_says_nothing_of_workers_that_do_not_answer(shared_port):
+    """What one of them said counts for both; of none, nothing is claimed but that."""
+    stack = shared_port
+
+    def checks():
+        found = stack.json("health")["checks"]
+        names = {each["name"]: each for each in found}
+        own = {name.partition(": ")[2] for name in names if name.startswith("broadcaster: ")}
+        return own, names["broadcaster: workers"]
+
+    until(lambda: "feed" in checks()[0], 10, "they answer")
+    one, other = workers_of(stack)
+    os.kill(one, signal.SIGSTOP)
+    try:
+        until(lambda: checks()[1]["status"] == "warning", 5, "one is missed")
+        own, told = checks()
+        assert "feed" in own
+        assert re.fullmatch("no answer from worker [12] of 2", told["summary"])
+        os.kill(other, signal.SIGSTOP)
+        until(lambda: checks()[1]["status"] == "critical", 5, "both are missed")
+        assert not {"feed", "viewers", "canary"} & checks()[0]
+        health = stack.ctl("health")
+        assert health.returncode == 2
+        assert "no answer from worker 1, 2 of 2" in health.stdout.splitlines()[0]
+    finally:
+        for worker in (one, other):
+            os.kill(worker, signal.SIGCONT)
+    until(lambda: checks()[1]["status"] == "healthy" and "feed" in checks()[0], 10, "all is well")

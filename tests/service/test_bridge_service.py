@@ -393,10 +393,7 @@ async def test_no_upstream_has_a_remedy(tmp_path):
         assert health["status"] == "warning"
         check = next(each for each in health["checks"] if each["name"] == "upstream")
         assert check["summary"] == "no upstream: fake refuses connections"
-        assert (
-            check["remedy"]
-            == "start that server, or correct bridge.upstream; then: geoosctl models"
-        )
+        assert check["remedy"] == "start it, or correct bridge.upstream; then: geoosctl models"
         assert (await get(runtime, "GetStatus"))["status"]["status"] == "no upstream"
 
 

@@ -106,7 +106,7 @@ def test_a_full_state_disk_keeps_nobody_from_running(machine):
         health = machine.call("geoosctl", "health")
         assert health.returncode == 2
         first, advice = " ".join(health.stdout.split()).split(" → ")[:2]
-        assert first.startswith(f"critical: compositor: state: cannot save the map in {state}: No")
+        assert first.startswith(f"critical: compositor: state: cannot save the map in {state}: no")
         assert advice.startswith(f"df -h {state}; ls -ld {state}")
         machine.run("rm", f"{state}/fill")
         Stream(machine, 40).must_be_whole()

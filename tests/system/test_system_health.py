@@ -230,7 +230,7 @@ def test_health_names_the_fault_and_it_heals(running, fault):
         raise AssertionError(f"wanted {wanted}\n got   {seen[0]}") from None
     if WRITE:
         write(seen[0], fault.name)
-    command = seen[1]["remedy"].rpartition("then: ")[2]
+    command = re.split("then: |else: ", seen[1]["remedy"])[-1]
     if fault.back == REMEDY:
         next(injection, None)
         running.run("bash", "-c", command)

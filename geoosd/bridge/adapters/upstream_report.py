@@ -126,8 +126,8 @@ class UpstreamReport:
     def _start_one(self) -> str:
         """Where servers are looked for, the embedded one would be found."""
         if self._directory.discovering:
-            return "start LM Studio's server, or the embedded one; then: geoosctl start engine"
-        return "start that server, or correct bridge.upstream; then: geoosctl models"
+            return "start your model server; else: geoosctl start engine"
+        return "start it, or correct bridge.upstream; then: geoosctl models"
 
     @staticmethod
     def _no_model(row: Upstream) -> Finding:

@@ -38,7 +38,10 @@ PORT = "port"
 """The name under which a worker is handed its listening sockets."""
 STOP_SECONDS = 2.4
 """Workers that have not drained by then are killed; the whole stop has 3 s."""
-_ASK_SECONDS = 2.0
+_ASK_SECONDS = 1.0
+"""Seconds without an answer after which a worker counts as away."""
+_WAIT_SECONDS = 0.7
+"""How long whoever asks us waits for the workers: one that hangs does not make us look hung."""
 _FRESH_SECONDS = 0.2
 """Status, health and metrics are asked for together: the workers answer once for all three."""
 _AGAIN_SECONDS = 0.2
@@ -69,9 +72,12 @@ class Worker:
         self.child = child
         self.path = path
         self.answers: _Answers | None = None
+        self.away = False
+        self.asked = trio.Event()
+        self.asked.set()
 
     async def ask(self) -> None:
-        """Have ``answers`` say how the worker is."""
+        """Have ``answers`` say how the worker is; ``asked`` is set when they do."""
         try:
             status = await self.call(f"{_DAEMON}.GetStatus")
             health = await self.call(f"{_DAEMON}.GetHealth")
@@ -83,6 +89,8 @@ class Worker:
             )
         except (VarlinkError, msgspec.ValidationError):
             self.answers = None
+        self.away = self.answers is None
+        self.asked.set()
 
     async def call(self, method: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """Call one of its methods. Raises :class:`VarlinkError`."""
@@ -99,6 +107,8 @@ class Workers:
         self._last_words = ""
         self._totals = Totals()
         self._help: dict[str, str] = {}
+        self._checks = set[str]()
+        self._nursery: trio.Nursery | None = None
         self._asked_at = float("-inf")
         self._asking = trio.Lock()
         runtime.refresh = self.refresh
@@ -122,6 +132,7 @@ class Workers:
                 self._worker(number, group, opened) for number, group in enumerate(ports, 1)
             ]
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 for worker in self._crew:
                     nursery.start_soon(worker.child.run)
                     nursery.start_soon(self._relay_logs, worker)
@@ -212,9 +223,7 @@ class Workers:
         async with self._asking:
             if trio.current_time() - self._asked_at < _FRESH_SECONDS:
                 return
-            async with trio.open_nursery() as nursery:
-                for worker in self._crew:
-                    nursery.start_soon(worker.ask)
+            await self._ask()
             self._asked_at = trio.current_time()
         for worker in self._crew:
             if worker.answers is not None:
@@ -223,10 +232,27 @@ class Workers:
                 self._help.update(metrics.help)
         self._judge()
 
+    async def _ask(self) -> None:
+        """Ask each worker that has answered the last question, and wait for a while."""
+        if self._nursery is None:
+            return
+        for worker in self._crew:
+            if worker.asked.is_set():
+                worker.asked = trio.Event()
+                self._nursery.start_soon(worker.ask)
+        with trio.move_on_after(_WAIT_SECONDS):
+            for worker in self._crew:
+                if not worker.away:
+                    await worker.asked.wait()
+
     def _judge(self) -> None:
         present = {w.number: w.answers.health for w in self._crew if w.answers is not None}
-        for check in together.checks_of(present):
+        checks = together.checks_of(present)
+        for name in self._checks - {check.name for check in checks}:
+            self._runtime.health.remove(name)  # of workers that are away nothing is known
+        for check in checks:
             self._runtime.health.set(check.name, check.status, check.summary, check.remedy)
+        self._checks = {check.name for check in checks}
 
     def _workers_health(self) -> Finding:
         away = [str(worker.number) for worker in self._crew if worker.answers is None]

@@ -1,9 +1,9 @@
 """A remedy as the command that is right where geoos runs.
 
-A remedy is a command, or words that end with "then: " and a command. Whoever finds a fault names it
-as an administrator thinks of it: ``geoosctl restart bridge``. What has to be typed depends on who
-keeps the daemons running: systemd, for the whole machine or for one user, or ``geoosd up`` in a
-terminal, which starts anew what has ended.
+A remedy is a command, or words and "then: " or "else: " before a command. Whoever finds a fault
+names it as an administrator thinks of it: ``geoosctl restart bridge``. What has to be typed depends
+on who keeps the daemons running: systemd, for the whole machine or for one user, or ``geoosd up``
+in a terminal, which starts anew what has ended.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 Keeper: TypeAlias = Literal["system", "user", "foreground"]
 
-_COMMAND: Final = r"(?:^|(?<=; )|(?<=&& )|(?<=then: ))"
+_COMMAND: Final = r"(?:^|(?<=; )|(?<=&& )|(?<=then: )|(?<=else: ))"
 """Where a command begins: a remedy is commands, or words and then a command."""
 _NEEDS_ROOT: Final = re.compile(
     _COMMAND + r"(?=(?:chmod|install|journalctl|systemctl)\b"

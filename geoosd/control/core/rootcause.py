@@ -151,7 +151,9 @@ def judge(
         case.findings.extend(_Finding(daemon, check) for check in checks)
     for finding in case.findings:
         finding.check = damp(f"{finding.daemon}: {finding.check.name}", finding.check)
-    cause = next((found for rule in _RULES if (found := rule(case)) is not None), None)
+    cause = next(
+        (found for rule in _RULES if (found := rule(case)) and _is_root(case, found)), None
+    )
     if cause is not None:
         for finding in cause.explains:
             finding.explained = cause.text.split(":", 1)[0]
@@ -161,6 +163,13 @@ def judge(
         root_cause=cause.text if cause else None,
         remedy=cause.remedy if cause else None,
         checks=[each.shown() for each in ordered],
+    )
+
+
+def _is_root(case: _Case, cause: _Cause) -> bool:
+    """Whether nothing worse is left that *cause* does not explain."""
+    return cause.finding.check.status == "critical" or not any(
+        each.check.status == "critical" and each not in cause.explains for each in case.findings
     )
 
 
@@ -262,19 +271,17 @@ def _the_machine(case: _Case) -> _Cause | None:
             explained = [
                 finding for neighbour, words in neighbours for finding in case.bad(neighbour, words)
             ]
-            rest = [each for each in case.findings if each is not root and each not in explained]
-            if root.check.status == "critical" or not any(
-                each.check.status == "critical" for each in rest
-            ):
-                text = f"{name}: {root.check.summary}"
-                return _Cause(text, root.check.remedy, root, tuple(explained))
+            text = f"{name}: {root.check.summary}"
+            cause = _Cause(text, root.check.remedy, root, tuple(explained))
+            if _is_root(case, cause):
+                return cause
     return None
 
 
 def _somebody_is_slow(case: _Case) -> _Cause | None:
     """A daemon whose loop is held up; all of them wait for a control that is slow itself."""
     slow = [each.name for each in case.observations.values() if each.took >= SLOW]
-    if not slow or any(finding.check.status == "critical" for finding in case.findings):
+    if not slow:
         return None
     name = "control" if "control" in slow else min(slow, key=_start_order)
     root = _process_of(case, name)
@@ -311,7 +318,7 @@ def _the_canary_is_lost(case: _Case) -> _Cause | None:
 def _a_restart(case: _Case) -> _Cause | None:
     """A daemon that has just come back explains links that are not up again yet."""
     fresh = [each for each in case.observations.values() if each.restarted_ago is not None]
-    if not fresh or any(finding.check.status == "critical" for finding in case.findings):
+    if not fresh:
         return None
     newest = min(fresh, key=lambda each: (_start_order(each.name), each.restarted_ago))
     explained = [

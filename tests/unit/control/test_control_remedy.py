@@ -24,10 +24,10 @@ UP = "kill -INT 7; geoosd up"
         ),
         ("geoosctl restart", "sudo geoosctl restart", "geoosctl restart", UP),
         (
-            "start one; then: geoosctl start engine",
-            "start one; then: sudo geoosctl start engine",
-            "start one; then: geoosctl start engine",
-            "start one; then: geoosd engine",
+            "start one; else: geoosctl start engine",
+            "start one; else: sudo geoosctl start engine",
+            "start one; else: geoosctl start engine",
+            "start one; else: geoosd engine",
         ),
         ("geoosctl start", "sudo geoosctl start", "geoosctl start", "geoosd up"),
         (

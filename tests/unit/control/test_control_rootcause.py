@@ -193,6 +193,14 @@ def test_no_upstream():
     assert judge([fine("bridge", bad("upstream"))], NOW).remedy == "mend it"
 
 
+def test_a_missing_upstream_does_not_hide_what_is_critical():
+    upstream = bad("upstream", "nothing answers on 1234", verdict="warning")
+    found = judge([fine("bridge", upstream), fine("broadcaster", bad("workers"))], NOW)
+    assert found.root_cause == "broadcaster: workers: is down"
+    lost = judge([fine("bridge", upstream), canary("broadcaster", LOST, passed=1)], NOW)
+    assert lost.root_cause.startswith("the data path is broken")
+
+
 def test_a_recent_restart_is_a_warning_and_explains_what_is_not_up_again():
     found = judge(
         [
