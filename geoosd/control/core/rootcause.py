@@ -367,8 +367,8 @@ def _model_loading(case: _Case) -> _Cause | None:
         return None
     root = loading[0]
     explained = [each for each in case.bad("bridge", _UPSTREAM_WORDS) if each is not root]
-    text = f"model loading: {root.check.summary}"
-    return _Cause(text, "geoosctl health --watch", root, tuple(explained))
+    summary = root.check.summary.removeprefix("model loading: ").removesuffix(": model loading")
+    return _Cause(f"model loading: {summary}", "geoosctl health --watch", root, tuple(explained))
 
 
 def _says_loading(check: Check) -> bool:

@@ -149,6 +149,16 @@ def test_a_model_that_loads_is_said_before_the_missing_upstream():
     assert names(found)[0] == "engine: model"
 
 
+@pytest.mark.parametrize(
+    ("daemon", "summary"),
+    [("engine", "model loading: gemma"), ("bridge", "gemma: model loading")],
+)
+def test_a_model_that_loads_is_said_once(daemon, summary):
+    check = "model" if daemon == "engine" else "upstream"
+    found = judge([fine(daemon, bad(check, summary, verdict="warning"))], NOW)
+    assert found.root_cause == "model loading: gemma"
+
+
 def test_an_engine_whose_model_server_fails_explains_the_missing_upstream():
     ends = bad("model", "the model server keeps ending", "geoosctl restart engine")
     upstream = bad("upstream", "no upstream: engine refuses connections", verdict="warning")
