@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from geoosd.compositor.core import palette
-from geoosd.compositor.core.look import Box
+from geoosd.compositor.core.look import Box, Rgb
 from geoosd.compositor.core.plan import Overlay
 from geoosd.wire.messages import Theme
 
@@ -17,31 +17,38 @@ Values: TypeAlias = npt.NDArray[np.floating]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 _RADIUS: Final = 12.0
+_SOLID: Final = 236
+"""The alpha of a card: what lies below shows a little."""
 
 
 def card(box: Box, theme: Theme, unit: float) -> Overlay:
     """A raised surface with round corners and a thin edge, that what follows lies on."""
     width, height = max(1, round(box.width)), max(1, round(box.height))
-    pixels = _surface(width, height, theme.background, theme.text, unit)
+    radius = min(_RADIUS * unit, width / 2, height / 2)
+    red, green, blue = surface = palette.mixed(theme.background, theme.text, 0.045)
+    line = palette.mixed(theme.background, theme.text, 0.22)
+    words = np.full((height, width), red | green << 8 | blue << 16 | _SOLID << 24, np.uint32)
+    pixels: Pixels = words.view(np.uint8).reshape(height, width, 4)
+    x = np.abs(np.arange(width) + 0.5 - width / 2) - (width / 2 - radius)
+    y = np.abs(np.arange(height) + 0.5 - height / 2) - (height / 2 - radius)
+    # Further inside it is all the same.
+    rim = math.ceil(max(radius, 2.5 * unit))
+    for some in (slice(rim), slice(max(0, height - rim), None)):
+        pixels[some] = _rim(x, y[some], radius, unit, surface, line)
+    for some in (slice(rim), slice(max(0, width - rim), None)):
+        pixels[:, some] = _rim(x[some], y, radius, unit, surface, line)
     return Overlay(round(box.left), round(box.top), pixels)
 
 
-@lru_cache(maxsize=8)
-def _surface(width: int, height: int, background: str, text: str, unit: float) -> Pixels:
-    """A card's pixels: the same in every frame."""
-    radius = min(_RADIUS * unit, width / 2, height / 2)
-    x = np.abs(np.arange(width) + 0.5 - width / 2) - (width / 2 - radius)
-    y = np.abs(np.arange(height) + 0.5 - height / 2) - (height / 2 - radius)
+def _rim(x: Values, y: Values, radius: float, unit: float, surface: Rgb, line: Rgb) -> Pixels:
+    """A card's pixels so far beyond the middles of the arcs that its corners are."""
     outside = np.hypot(np.maximum(x, 0)[None, :], np.maximum(y, 0)[:, None])
     # Distance to the edge, negative inside: of a rectangle whose corners are arcs.
     distance = outside + np.minimum(np.maximum(x[None, :], y[:, None]), 0) - radius
-    pixels = np.empty((height, width, 4), np.uint8)
-    pixels[..., :3] = palette.mixed(background, text, 0.045)
     edge = np.clip(1.5 * unit - np.abs(distance + unit), 0, 1)[..., None] * 0.5
-    line = np.array(palette.mixed(background, text, 0.22))
-    pixels[..., :3] = np.rint(pixels[..., :3] * (1 - edge) + line * edge).astype(np.uint8)
-    pixels[..., 3] = np.rint(np.clip(0.5 - distance, 0, 1) * 236).astype(np.uint8)
-    pixels.flags.writeable = False
+    pixels = np.empty((*distance.shape, 4), np.uint8)
+    pixels[..., :3] = np.rint(np.array(surface) * (1 - edge) + np.array(line) * edge)
+    pixels[..., 3] = np.rint(np.clip(0.5 - distance, 0, 1) * _SOLID)
     return pixels
 
 
