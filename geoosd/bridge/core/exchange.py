@@ -18,11 +18,11 @@ The caller's duties, in this order::
 
 from __future__ import annotations
 
-import zlib
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from geoosd.bridge.core import chunks
 from geoosd.bridge.core.dialects import Decode, Dialect, dialect_of, reading_of
+from geoosd.bridge.core.inflate import CannotInflate, Inflate, inflating
 from geoosd.bridge.core.ndjson import NDJSONParser
 from geoosd.bridge.core.pieces import Chunk
 from geoosd.bridge.core.sse import SSEParser
@@ -45,20 +45,10 @@ MAX_ANSWER: Final = 16 << 20
 
 MAX_ERROR_BODY: Final = 64 << 10
 MAX_CHOICES: Final = 128
-_MAX_INFLATED: Final = 1 << 20
 _MAX_NAME: Final = 256
 _MAX_COUNT: Final = 1 << 53
 
 _Reading: TypeAlias = Literal["nothing", "events", "lines", "whole", "error"]
-
-
-class _Inflater(Protocol):
-    """What zlib.decompressobj returns."""
-
-    @property
-    def unconsumed_tail(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes: ...
 
 
 class Exchange:
@@ -101,7 +91,7 @@ class Exchange:
         self._parser = SSEParser()
         self._lines = NDJSONParser()
         self._body = bytearray()
-        self._inflater: _Inflater | None = None
+        self._inflate: Inflate | None = None
         self._streams: dict[int, TokenStream] = {}
         self._finished: dict[int, str] = {}
         self._usage: Usage | None = None
@@ -169,9 +159,8 @@ class Exchange:
         self._status = status
         self._position = None
         encoding = (content_encoding or "identity").strip().lower()
-        if encoding in ("gzip", "x-gzip", "deflate"):
-            self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        elif encoding != "identity":
+        self._inflate = inflating(encoding)
+        if self._inflate is None and encoding != "identity":
             self.errors += 1  # cannot be read here; the client still gets it whole
             return self._prefill(None)
         if status >= 400:
@@ -184,17 +173,17 @@ class Exchange:
 
     def receive(self, data: bytes, now: float) -> list[Payload]:
         """The next bytes of the body, cut anywhere."""
-        if self.ended or self._reading == "nothing":
+        if not self._reads():
             return []
-        if self._inflater is None:
+        if self._inflate is None:
             return self._read(data, now)
         payloads: list[Payload] = []
         try:
-            while data:
-                plain = self._inflater.decompress(data, _MAX_INFLATED)
-                data = self._inflater.unconsumed_tail
+            for plain in self._inflate(data):
                 payloads += self._read(plain, now)
-        except zlib.error:
+                if not self._reads():
+                    break
+        except CannotInflate:
             self._give_up()
         return payloads
 
@@ -251,6 +240,10 @@ class Exchange:
         )
 
     # -- the body ----------------------------------------------------------------------------------
+
+    def _reads(self) -> bool:
+        """Whether what comes of the body is looked at."""
+        return not self.ended and self._reading != "nothing"
 
     def _read(self, data: bytes, now: float) -> list[Payload]:
         if self._reading == "events":

@@ -5,6 +5,7 @@ import json
 import zlib
 from pathlib import Path
 
+import brotli
 import pytest
 
 from geoosd.bridge.core import exchange as exchange_module
@@ -247,24 +248,43 @@ def test_a_stream_beyond_the_bounds():
     assert exchange.finish(2.0)[0].error == "the answer could not be read to its end"
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
-def test_compressed(pack):
-    exchange = begin(encoding="gzip" if pack is gzip.compress else "deflate")
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), (" Deflate", zlib.compress), ("br", brotli.compress)],
+)
+def test_compressed(encoding, pack):
+    exchange = begin(encoding=encoding)
     body = pack(sse(delta("hello"), end()))
     payloads = exchange.receive(body[:9], 1.0) + exchange.receive(body[9:], 1.0)
     assert text(payloads) == "hello"
     assert exchange.finish(2.0)[0].error is None
 
 
-def test_compressed_badly_or_unknown():
-    exchange = begin(encoding="gzip")
-    assert exchange.receive(b"not gzip at all", 1.0) == []
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_compressed_badly_or_unknown(encoding):
+    exchange = begin(encoding=encoding)
+    assert exchange.receive(b"not compressed at all", 1.0) == []
     assert exchange.errors == 1
     assert exchange.finish(2.0)[0].error == "the answer could not be read to its end"
-    exchange = begin(encoding="br")
+    exchange = begin(encoding="zstd")
     assert exchange.receive(b"whatever", 1.0) == []
     assert exchange.finish(2.0)[0].error is None
     assert exchange.errors == 1
+
+
+def test_what_unfolds_to_too_much_is_not_unfolded_to_its_end(monkeypatch):
+    unfolded = []
+
+    def inflate(data):
+        for _ in range(100):
+            unfolded.append(1)
+            yield b"x" * (1 << 20)
+
+    exchange = begin(encoding="gzip")
+    monkeypatch.setattr(exchange, "_inflate", inflate)
+    assert exchange.receive(b"a few bytes", 1.0) == []
+    assert exchange.errors == 1
+    assert len(unfolded) == 2  # a line may have one
 
 
 def test_a_whole_answer():
@@ -328,7 +348,7 @@ def test_another_upstream_that_takes_over_is_named_once():
     assert reads == SessionProgress("s", "prefill")
 
 
-@pytest.mark.parametrize(("status", "encoding"), [(500, None), (200, "br"), (200, None)])
+@pytest.mark.parametrize(("status", "encoding"), [(500, None), (200, "zstd"), (200, None)])
 def test_who_answers_is_named_whatever_it_says(status, encoding):
     exchange = Exchange("s", model="m", upstream="first", dialect="chat")
     exchange.started(0.0)
