@@ -370,7 +370,12 @@ def _address(text: str, key: str, where: str) -> Address:
 
 def _base_url(text: str, key: str, where: str) -> str:
     instead = "name a credential by api_key_credential"
-    return _http_url(text, key, where, instead).rstrip("/").removesuffix("/v1")
+    url = _http_url(text, key, where, instead)
+    if re.search(r"[?#\s]", url):  # the query may be a key: it is not said again
+        raise ConfigError(
+            f"cannot use {where}: {key}: holds a query, a fragment or a space; {instead}"
+        )
+    return url.rstrip("/").removesuffix("/v1")
 
 
 def _http_url(text: str, key: str, where: str, instead: str) -> str:

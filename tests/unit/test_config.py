@@ -151,6 +151,8 @@ def test_the_well_known_servers_are_local_and_the_engine_is_last():
         ("[[bridge.upstream]]\nid='a'\nurl='http://[::1'\n", "is not an http(s):// address"),
         ("[[bridge.upstream]]\nid='a'\nurl='http://a:70000'\n", "is not an http(s):// address"),
         ("[[bridge.upstream]]\nid='a'\nurl='http://u:p@a'\n", "holds a password"),
+        ("[[bridge.upstream]]\nid='a'\nurl='http://a/?key=k'\n", "url: holds a query"),
+        ("[[bridge.upstream]]\nid='a'\nurl='http://a /'\n", "a fragment or a space; name"),
         ("[[bridge.upstream]]\nid='a'\nurl='http://u@a'\n", "api_key_credential"),
         ("not toml\n", "not TOML"),
         (b"\xff", "not UTF-8 at byte 0"),
