@@ -77,5 +77,5 @@ def kept_waiting(pid):
 def dropped(stack):
     """Messages that gaps have announced, of all viewers together."""
     queues = stack.status()["broadcaster"]["status"]["queues"]
-    [viewers] = [queue for queue in queues if queue["name"] == "viewers"]
-    return viewers["dropped"]
+    [lag] = [queue for queue in queues if queue["name"] == "viewer lag"]
+    return lag["dropped"]
