@@ -16,6 +16,8 @@ from typing import Final, Literal, NamedTuple
 
 Keeper = Literal["lmstudio", "ollama", "huggingface", "llama.cpp", "geoos"]
 
+SYSTEM_CACHE: Final = Path("/var/cache/geoos/engine")
+"""Where the engine of the systemd units keeps its model; open to root alone."""
 _LATER_PART: Final = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 _OLLAMA_MODEL: Final = "application/vnd.ollama.image.model"
 _MAX_MANIFEST: Final = 1 << 20
@@ -58,8 +60,9 @@ def _candidates(env: Mapping[str, str]) -> Iterator[tuple[Keeper, str, Path]]:
         yield "huggingface", f"{repository}/{path.stem}", path
     for path in _gguf_files(Path(env.get("LLAMA_CACHE") or cache / "llama.cpp")):
         yield "llama.cpp", path.stem, path
-    for path in _gguf_files(Path(env.get("GEOOS_CACHE_DIR") or cache / "geoos")):
-        yield "geoos", path.stem, path
+    for root in (Path(env.get("GEOOS_CACHE_DIR") or cache / "geoos"), SYSTEM_CACHE):
+        for path in _gguf_files(root):
+            yield "geoos", path.stem, path
 
 
 def _gguf_files(root: Path) -> Iterator[Path]:

@@ -16,6 +16,11 @@ def put(tmp_path):
     return file
 
 
+@pytest.fixture(autouse=True)
+def system(tmp_path, monkeypatch):
+    monkeypatch.setattr("geoosd.gguf.locate.SYSTEM_CACHE", tmp_path / "system")
+
+
 @pytest.fixture
 def found(tmp_path):
     def of(**environ):
@@ -40,11 +45,13 @@ def test_each_keeper(put, found, tmp_path):
     put(".cache/huggingface/hub/models--maker--repo/snapshots/abc/b.gguf")
     put(".cache/llama.cpp/c.gguf")
     put(".cache/geoos/own.gguf")
+    put("system/shipped.gguf")
     put(".ollama/models/manifests/registry.ollama.ai/library/gemma3/270m",
         manifest("sha256:" + "0" * 64))  # fmt: skip
     put(".ollama/models/blobs/sha256-" + "0" * 64)
     assert found() == [
         ("geoos", "own"),
+        ("geoos", "shipped"),
         ("huggingface", "maker/repo/b"),
         ("llama.cpp", "c"),
         ("lmstudio", "maker/repo/a"),
