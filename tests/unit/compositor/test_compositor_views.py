@@ -215,6 +215,16 @@ def test_attention_keeps_the_first_and_the_newest_of_a_long_context():
     assert columns[-1] == 5118
 
 
+def test_a_token_that_looked_at_nothing_that_is_shown_has_an_empty_row():
+    world = World()
+    world.state(position=9, attention_weights=attention(10))
+    world.state(position=999, attention_weights=attention(1000, keep=400))
+    pixels = draw(world, "attention", (1280, 720)).plan.overlays[1].pixels
+    half = len(pixels) // 2
+    assert not pixels[:half, :, 3].any()
+    assert pixels[half:, :, 3].any()
+
+
 def test_attention_of_another_shape_than_the_newest_is_left_out():
     world = World()
     world.state(attention_weights=attention(4))
