@@ -166,7 +166,7 @@ def trouble(unit: Unit) -> str | None:
 def remedy(unit: Unit, manager: Manager) -> str | None:
     """What to do about a unit that is down; None for one that is not."""
     if unit.load == "masked":
-        return f"{systemctl(manager)} unmask {unit.name} && {how_to_start(unit, manager)}"
+        return f"{systemctl(manager)} unmask {unit.name}"
     if not unit.failed:
         return None
     if unit.exit_code == EX_CONFIG:

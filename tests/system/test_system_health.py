@@ -23,6 +23,7 @@ BACKUPS = "/var/lib/geoos/backup"
 
 BY_ITSELF = "by itself"
 REMEDY = "by the printed remedy"
+AND_NEXT = "by the printed remedy, and the one printed then"
 UNDONE = "when the cause was gone"
 
 
@@ -156,6 +157,7 @@ FAULTS = (
         "the bridge is masked",
         typed("systemctl", "mask", "--now", "geoos-bridge.service"),
         "is masked",
+        AND_NEXT,
     ),
     Fault("control is stopped", typed("geoosctl", "stop", "control"), "control is stopped"),
     Fault("all are stopped", typed("geoosctl", "stop"), "not running"),
@@ -230,14 +232,21 @@ def test_health_names_the_fault_and_it_heals(running, fault):
         raise AssertionError(f"wanted {wanted}\n got   {seen[0]}") from None
     if WRITE:
         write(seen[0], fault.name)
-    command = re.split("then: |else: ", seen[1]["remedy"])[-1]
-    if fault.back == REMEDY:
+    command = command_of(seen[1])
+    if fault.back in (REMEDY, AND_NEXT):
         next(injection, None)
         running.run("bash", "-c", command)
+        if fault.back == AND_NEXT:
+            running.run("bash", "-c", command_of(health(running)[1]))
     else:
         assert running.call("bash", "-c", f"type {command.split()[0]}").returncode == 0
         next(injection, None)
     until(lambda: is_well(running), f"health again: {health(running)[1]}", 30)
+
+
+def command_of(found):
+    """What is to be typed: there may be words before it."""
+    return re.split("then: |else: ", found["remedy"])[-1]
 
 
 TIMERS = ("geoos-backup.timer", "geoos-structure.timer")

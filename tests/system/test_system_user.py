@@ -1,5 +1,7 @@
 """The units of a desktop without root: systemctl --user."""
 
+import json
+
 import pytest
 from conftest import DAEMONS, Machine, until
 from shown_commands import run_by
@@ -84,6 +86,81 @@ def test_geoosctl_stops_and_starts(desktop):
     started = as_ann(desktop, "geoosctl", "start")
     assert started.returncode == 0, started.stdout + started.stderr
     assert as_ann(desktop, "geoosctl", "status").returncode == 0
+
+
+def health(machine):
+    done = as_ann(machine, "geoosctl", "--json", "health")
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says", "remedy"),
+    [
+        (
+            "rm $XDG_RUNTIME_DIR/geoos/bridge.varlink",
+            "no socket",
+            "geoosctl stop bridge && geoosctl start bridge",
+        ),
+        (
+            "systemctl --user kill -s STOP --kill-who=main geoos-compositor",
+            "the compositor does not answer",
+            "geoosctl restart compositor",
+        ),
+        (
+            "systemctl --user kill -s STOP --kill-who=main geoos-control",
+            "control does not answer",
+            "geoosctl restart control",
+        ),
+        (
+            "geoosctl stop broadcaster",
+            "the broadcaster is stopped",
+            "geoosctl start broadcaster",
+        ),
+    ],
+)
+def test_remedies_are_hers_and_mend(desktop, fault, says, remedy):
+    """No root, and nobody else's processes: typed by her as they are printed."""
+    as_ann(desktop, "geoosctl", "restart", "control")
+    until(lambda: health(desktop)["status"] in ("healthy", "warning"), "health before")
+    done = as_ann(desktop, "bash", "-c", fault)
+    assert done.returncode == 0, done.stderr
+    found = until(lambda: says in str((it := health(desktop))["root_cause"]) and it, says)
+    assert found["remedy"] == remedy
+    done = as_ann(desktop, "bash", "-c", remedy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: as_ann(desktop, "geoosctl", "status").returncode == 0, "all is well again")
+
+
+def test_a_masked_one_is_hers_too(desktop):
+    mask = "geoos-broadcaster.service"
+    assert as_ann(desktop, "systemctl", "--user", "mask", "--now", mask).returncode == 0
+    remedies = (f"systemctl --user unmask {mask}", "geoosctl start broadcaster")
+    for remedy in remedies:
+        found = until(lambda: (it := health(desktop))["remedy"] == remedy and it, remedy)  # noqa: B023
+        assert found["status"] == "warning"
+        assert as_ann(desktop, "bash", "-c", remedy).returncode == 0
+    until(lambda: as_ann(desktop, "geoosctl", "status").returncode == 0, "all is well again")
+
+
+def test_her_timers_start_their_jobs(desktop):
+    soon = "[Timer]\nOnCalendar=\nOnActiveSec=100ms\nRandomizedDelaySec=0\nAccuracySec=10ms\n"
+    for job in ("backup", "structure"):
+        directory = f"/run/user/{desktop.uid}/systemd/user/geoos-{job}.timer.d"
+        desktop.write(f"{directory}/99-test.conf", soon)
+    desktop.run("chown", "-R", "ann:", f"/run/user/{desktop.uid}/systemd/user")
+    for words in (("daemon-reload",), ("start", "geoos-backup.timer", "geoos-structure.timer")):
+        done = as_ann(desktop, "systemctl", "--user", *words)
+        assert done.returncode == 0, done.stderr
+
+    def told():
+        checks = {each["name"]: each["summary"] for each in health(desktop)["checks"]}
+        wanted = ("control: backup", "control: structure job")
+        return all(checks.get(each, "").startswith("done 0 min ago") for each in wanted)
+
+    until(told, "both are done", 30)
+    found = desktop.run("find", "/home/ann", "-path", "*geoos/backup/*.tar.zst").split()
+    assert len(found) == 1
+    as_ann(desktop, "systemctl", "--user", "stop", "geoos-backup.timer", "geoos-structure.timer")
 
 
 def test_a_bad_configuration_is_one_clear_line_and_no_restart(desktop):

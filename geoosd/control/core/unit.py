@@ -28,8 +28,7 @@ def absence(daemon: str, shown: str) -> Absence | None:
     fields = {key: value for key, _, value in pairs}
     start = f"geoosctl start {daemon}"
     if fields.get("LoadState") == "masked":
-        unmask = f"systemctl unmask {unit_of(daemon)}"
-        return Absence("masked", f"{unmask} && {start}", stopped=True)
+        return Absence("masked", f"systemctl unmask {unit_of(daemon)}", stopped=True)
     if fields.get("LoadState") != "loaded":
         return None
     if fields.get("ActiveState") == "inactive":
