@@ -487,6 +487,45 @@ async def test_an_alert_fires_and_resolves_in_the_log_in_health_and_in_metrics(
         assert {each["fields"]["alert"] for each in told} == {"upstream_failures > 3"}
 
 
+async def test_slow_flushes_are_an_alert_from_the_start(tmp_path, autojump_clock):
+    def shown(fast, slow):
+        name = "broadcast_latency_seconds_bucket"
+        counts = {"0.025": fast, "0.1": fast + slow, "+Inf": fast + slow}
+        return "".join(f'{name}{{le="{bound}"}} {count}\n' for bound, count in counts.items())
+
+    async with control(tmp_path) as stage:
+        broadcaster = stage.daemons["broadcaster"]
+        broadcaster.metrics = shown(1000, 0)
+        await trio.sleep(10)
+        broadcaster.metrics = shown(1100, 0)
+        await trio.sleep(10)
+        assert (await stage.call("GetHealth"))["alerts"] == []
+        broadcaster.metrics = shown(1100, 10)
+        await trio.sleep(10)
+        (alert,) = (await stage.call("GetHealth"))["alerts"]
+        assert alert["rule"] == "broadcast_p99_ms > 50"
+        assert 50 < alert["value"] <= 100
+        assert alert["remedy"] == "geoosctl viewers"
+
+
+async def test_a_bad_structure_is_an_alert_from_the_start(tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for part in range(6):
+        (tree / f"Part{part}.py").write_text("def\n")  # they do not parse, and say nothing
+    async with control(tmp_path, structure_root=str(tree)) as stage:
+        with trio.fail_after(20):
+            while True:
+                health = await stage.call("GetHealth")
+                if health["alerts"]:
+                    break
+                await trio.sleep(0.1)
+        (alert,) = health["alerts"]
+        assert alert["rule"] == "pas < 0.85"
+        assert alert["value"] == health["structure"]["score"] < 0.85
+        assert alert["remedy"] == f"geoosctl structure --debug {tree}"
+
+
 async def test_other_rules_by_a_reload(tmp_path, autojump_clock):
     async with control(tmp_path, alerts=["daemons_down > 0"]) as stage:
         stage.daemons["bridge"].kill()

@@ -50,7 +50,14 @@ class Rounds:
     @property
     def firing(self) -> list[Alert]:
         """The alerts that fire."""
-        return self._alerts.firing
+        return [self._of_tree(each) for each in self._alerts.firing]
+
+    def _of_tree(self, alert: Alert) -> Alert:
+        """That of the structure names the tree to look at."""
+        root = self._runtime.config.control.structure_root
+        if not alert.rule.startswith("pas ") or not root:
+            return alert
+        return msgspec.structs.replace(alert, remedy=f"{alert.remedy} {root}")
 
     def probe(self) -> Finding:
         """What fires is a warning of its own: its quantity may concern no single check."""
@@ -85,7 +92,8 @@ class Rounds:
         self._tell(self._alerts.take(values, trio.current_time(), self._runtime.now()))
 
     def _tell(self, turns: list[Turn]) -> None:
-        for what, alert in turns:
+        for what, turned in turns:
+            alert = self._of_tree(turned)
             fired = what == "fired"
             log = self._runtime.log.warning if fired else self._runtime.log.info
             event = events.ALERT_FIRED if fired else events.ALERT_RESOLVED
