@@ -40,7 +40,7 @@ def running(machine):
 
 
 def health(machine):
-    done = machine.call("geoosctl", "--json", "health")
+    done = machine.call("geoosctl", "--timeout", "2", "--json", "health")
     return done.returncode, json.loads(done.stdout)
 
 

@@ -89,7 +89,7 @@ def test_geoosctl_stops_and_starts(desktop):
 
 
 def health(machine):
-    done = as_ann(machine, "geoosctl", "--json", "health")
+    done = as_ann(machine, "geoosctl", "--timeout", "2", "--json", "health")
     return json.loads(done.stdout)
 
 
