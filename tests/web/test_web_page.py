@@ -225,6 +225,39 @@ def test_the_stream_is_bounded(page: Page, broadcaster: FakeBroadcaster) -> None
     expect(page.locator("#stream .block")).to_have_class("block answer trimmed")
 
 
+FOLLOWED = "() => stream.scrollHeight - stream.scrollTop - stream.clientHeight < 2"
+"""Whether the end of the stream is in sight; an element is a variable by its id."""
+
+
+def test_the_newest_is_followed_until_the_reader_goes_up(
+    page: Page, broadcaster: FakeBroadcaster
+) -> None:
+    viewer = begin(page, broadcaster)
+    seq = say(viewer, [f"{i} " for i in range(900)])
+    expect(page.locator("#stream .t")).to_have_count(900)
+    page.wait_for_function(FOLLOWED)
+    # Sessions take room above in the moment in which the browser tells of the last scroll.
+    page.evaluate(
+        """() => {
+            document.getElementById("sessions").style.minHeight = "200px";
+            stream.dispatchEvent(new Event("scroll"));
+        }"""
+    )
+    page.wait_for_function(FOLLOWED)
+    expect(page.locator("#newest")).to_be_hidden()
+    seq = say(viewer, ["more "] * 300, seq)
+    expect(page.locator("#stream .t")).to_have_count(1200)
+    page.wait_for_function(FOLLOWED)
+    page.evaluate("stream.scrollBy(0, -600)")
+    expect(page.locator("#newest")).to_be_visible()
+    before = page.evaluate("stream.scrollTop")
+    say(viewer, ["unseen "] * 300, seq)
+    expect(page.locator("#stream .t")).to_have_count(1500)
+    assert page.evaluate("stream.scrollTop") == before
+    page.locator("#newest").click()
+    page.wait_for_function(FOLLOWED)
+
+
 def test_a_late_joiner_sees_sessions_tokens_and_cells(
     page: Page, broadcaster: FakeBroadcaster
 ) -> None:

@@ -21,6 +21,7 @@ export class Stream {
   #frame = null;
   #chosen = null;
   #sticks = true;
+  #top = 0;
 
   /**
    * @param {HTMLElement} container  the scrolling element
@@ -37,6 +38,7 @@ export class Stream {
     container.addEventListener("keydown", (event) => this.#onKey(event));
     container.addEventListener("blur", () => this.#choose(null));
     container.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    new ResizeObserver(() => this.#sticks && this.#toEnd()).observe(container);
     newest.addEventListener("click", () => this.#toEnd());
   }
 
@@ -156,7 +158,10 @@ export class Stream {
 
   #onScroll() {
     const { scrollHeight, scrollTop, clientHeight } = this.container;
-    this.#sticks = scrollHeight - scrollTop - clientHeight < NEAR_END;
+    // The end may have moved away since, by a session above or text below: only who goes up leaves.
+    if (scrollHeight - scrollTop - clientHeight < NEAR_END) this.#sticks = true;
+    else if (scrollTop < this.#top) this.#sticks = false;
+    this.#top = scrollTop;
     this.newest.hidden = this.#sticks;
   }
 
@@ -164,6 +169,7 @@ export class Stream {
     this.#sticks = true;
     this.newest.hidden = true;
     this.container.scrollTop = this.container.scrollHeight;
+    this.#top = this.container.scrollTop;
   }
 }
 
