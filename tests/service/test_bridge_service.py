@@ -293,6 +293,13 @@ async def test_a_model_without_template_is_asked_for_plain_text(tmp_path, upstre
         assert path == "/v1/completions"
         assert (body["prompt"], body["logprobs"]) == ("S\n\nhi", 5)
         assert body["return_progress"] is True
+        await ask(runtime, model="no-such-model")  # it answers with the only one that it has
+        path, body, _headers = upstream.asked[1]
+        assert (path, body["model"], body["max_tokens"]) == (
+            "/v1/completions",
+            "no-such-model",
+            256,
+        )
 
 
 async def test_retries_before_the_first_byte(tmp_path, upstream):

@@ -181,6 +181,17 @@ class Asker:
         model = route.model or self._directory.router.own_name(route.upstream, None)
         return Route(route.upstream, model)
 
+    def _can_chat(self, route: Route) -> bool:
+        """Whether the model is to be asked as one that chats: where nothing else is known, yes.
+
+        A server that does not list the asked one, and answers all the same, does so with its own.
+        """
+        capabilities, own_name = self._directory.capabilities, self._directory.router.own_name
+        known = capabilities.can(*route, "chat")
+        if known is None and own_name(*route) is None:
+            known = capabilities.can(route.upstream, own_name(route.upstream, None), "chat")
+        return known is not False
+
     async def _ask(self, asked: Question, route: Route, client: str, session: _Session) -> None:
         directory = self._directory
         upstream = directory.client(route.upstream)
@@ -191,7 +202,7 @@ class Asker:
             session.exchange.sent()
             # Known only now: what an earlier prompt taught while this one waited counts.
             asks = directory.asks(route, asked.parameters)
-            chat = directory.capabilities.can(*route, "chat") is not False
+            chat = self._can_chat(route)
             session.evidence = Evidence(asks)
             outcome = await upstream.ask(
                 asked._replace(model=route.model),
