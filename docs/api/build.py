@@ -2,7 +2,7 @@
 
 Everything is read off the code: message types, Varlink interface files with the access class that
 a daemon demands, the route table of the port, the JSON of geoosctl. What is committed must be what
-this makes: tests/service/test_api_reference.py.
+this makes: tests/policy/test_policy_api_reference.py.
 """
 
 from __future__ import annotations
