@@ -2,6 +2,7 @@
 
 Puts itself into the memory cgroup of process PID, makes PID the first that the kernel kills, and
 takes a megabyte at a time until PID is gone. Then it ends: what is started there next has room.
+Where PID is gone already, there is nothing to do.
 """
 
 import sys
@@ -29,6 +30,8 @@ def lives(pid):
 
 
 pid = int(sys.argv[1])
+if not lives(pid):
+    sys.exit()
 (memory_cgroup(pid) / "cgroup.procs").write_text("0\n")
 Path(f"/proc/{pid}/oom_score_adj").write_text("1000\n")
 taken = []

@@ -240,9 +240,15 @@ def out_of_memory(machine, daemon):
 
 
 def eat_memory(machine, pid):
-    eaten = machine.call("/usr/bin/python3", str(HERE / "memory_hog.py"), str(pid))
-    # With cgroup v2, systemd ends the rest of the cgroup too (OOMPolicy=stop).
-    assert eaten.returncode in (0, -9, 137, -15, 143), eaten.stderr
+    """Until the kernel has killed *pid*: it may take the eater first."""
+
+    def is_gone():
+        eaten = machine.call("/usr/bin/python3", str(HERE / "memory_hog.py"), str(pid))
+        # With cgroup v2, systemd ends the rest of the cgroup too (OOMPolicy=stop).
+        assert eaten.returncode in (0, -9, 137, -15, 143), eaten.stderr
+        return eaten.returncode == 0
+
+    until(is_gone, f"the kernel has killed {pid}", 60)
 
 
 def engine_out_of_memory(machine):

@@ -95,7 +95,7 @@ def test_a_full_disk_stops_the_recording_alone(stopped):
         return "cannot record sessions" in stopped.call("geoosctl", "health").stdout
 
     until(refused, "the disk is full", 60)
-    assert "make room" in stopped.call("geoosctl", "health").stdout
+    assert "df -h /var/lib/geoos/bridge" in stopped.call("geoosctl", "health").stdout
     assert stopped.active("bridge")
     assert stopped.run("geoosctl", "status")
     stopped.run("mount", "-o", "remount,size=64m", "/var/lib/geoos/bridge")
