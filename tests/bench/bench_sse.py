@@ -61,17 +61,21 @@ def recording(name: str) -> Pieces:
 def our_events(pieces: Pieces) -> list[tuple[str, str]]:
     """Type and data of each event."""
     parser = SSEParser()
-    return [
-        (kind, data.decode("utf-8", "replace"))
-        for piece in pieces
-        for data, kind, _ in parser.receive(piece)
-    ]
+    events: list[tuple[str, str]] = []
+    for piece in pieces:
+        if (whole := parser.whole(piece)) is not None:
+            events.append(("message", whole.decode("utf-8", "replace")))
+            continue
+        for data, kind, _ in parser.receive(piece):
+            events.append((kind, data.decode("utf-8", "replace")))
+    return events
 
 
 def our_parse(pieces: Pieces) -> int:
-    """Nothing but parsing."""
-    receive = SSEParser().receive
-    return sum(len(receive(piece)) for piece in pieces)
+    """Nothing but parsing, as the tap of the bridge does it."""
+    parser = SSEParser()
+    whole, receive = parser.whole, parser.receive
+    return sum(1 if whole(piece) is not None else len(receive(piece)) for piece in pieces)
 
 
 class Said(NamedTuple):
@@ -85,21 +89,25 @@ class Said(NamedTuple):
 
 def our_reading(pieces: Pieces) -> Said:
     """As the tap of the bridge reads it."""
-    receive, decode = SSEParser().receive, chunks.decode
+    parser, decode = SSEParser(), chunks.decode
+    whole, receive = parser.whole, parser.receive
     events, usage = 0, None
     tokens: list[Piece] = []
     finished: dict[int, str] = {}
     for piece in pieces:
-        for data, kind, _ in receive(piece):
-            events += 1
-            chunk = decode(data, kind)
-            if chunk is None:
-                continue
-            tokens += chunk.pieces
-            if chunk.finished is not None:
-                finished |= chunk.finished
-            if chunk.usage is not None:
-                usage = (chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+        if (data := whole(piece)) is None:
+            found = receive(piece)
+            assert len(found) == 1, "a recording is cut an event at a time"
+            data = found[0][0]
+        events += 1
+        chunk = decode(data)
+        if chunk is None:
+            continue
+        tokens += chunk.pieces
+        if chunk.finished is not None:
+            finished |= chunk.finished
+        if chunk.usage is not None:
+            usage = (chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
     return Said(events, tokens, finished, usage)
 
 

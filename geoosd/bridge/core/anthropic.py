@@ -99,7 +99,7 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
 
 
 def _read_message(message: _Message, chunk: Chunk) -> None:
-    chunk.model = message.model or None
+    chunk.model = message.model
     _read_usage(message.usage, chunk)
     for block in optional(_blocks_decoder, message.content, chunk) or ():
         _read_block(block, chunk)

@@ -191,7 +191,7 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
             return decode_any(data)
         others = entry.top_logprobs or None
         pieces = [Piece(choice.index, role, text, entry.id, exp(entry.logprob), others)]
-    chunk = Chunk(pieces, wire.model or None, wire.usage)
+    chunk = Chunk(pieces, wire.model, wire.usage)
     if choice.finish_reason:
         chunk.finish(choice.index, choice.finish_reason)
     if (timings := wire.timings) is not None:
@@ -211,9 +211,7 @@ def decode_any(data: bytes, kind: str = "message") -> Chunk | None:
         return _decode_odd(data)
     timings = wire.timings or _NO_TIMINGS
     choices = wire.choices or ()
-    chunk = Chunk(
-        [], wire.model or None, wire.usage, timings.predicted_n, timings.predicted_per_second
-    )
+    chunk = Chunk([], wire.model, wire.usage, timings.predicted_n, timings.predicted_per_second)
     for choice in choices:
         _read_choice(choice, choice.logprobs, choice.token_ids, chunk)
     if choices and choices[0].index > 0:

@@ -258,12 +258,15 @@ class Exchange:
         return []
 
     def _events(self, data: bytes, now: float) -> list[Payload]:
+        payloads: list[Payload] = []
+        if (event := self._parser.whole(data)) is not None:
+            self._decoded(event, "message", now, payloads)
+            return payloads
         try:
             events = self._parser.receive(data)
         except SSETooLarge:
             self._give_up()
-            return []
-        payloads: list[Payload] = []
+            return payloads
         for event, kind, _ in events:
             self._decoded(event, kind, now, payloads)
         return payloads
@@ -306,7 +309,7 @@ class Exchange:
     # -- one chunk ---------------------------------------------------------------------------------
 
     def _take(self, chunk: Chunk, now: float, payloads: list[Payload]) -> None:
-        if chunk.model is not None and chunk.model != self.model:
+        if chunk.model and chunk.model != self.model:
             # The server knows best what it runs, and places depend on it.
             self.model = chunk.model[:_MAX_NAME]
         if chunk.partial:

@@ -79,7 +79,7 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
     if is_empty(data):
         return None
     event = read(_event_decoder, data)
-    chunk = Chunk(model=event.model_instance_id or None)
+    chunk = Chunk(model=event.model_instance_id)
     if event.type == "model_load.progress":
         chunk.loading = share(event.progress)
     elif event.type == "prompt_processing.progress":
@@ -87,7 +87,7 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
     elif event.type == "chat.end":
         result = optional(_result_decoder, event.result, chunk)
         if result is not None:
-            chunk.model = result.model_instance_id or None
+            chunk.model = result.model_instance_id
             _read_stats(result.stats, chunk)
         chunk.done = True
     elif event.error is not None or event.type == "error" or kind == "error":

@@ -68,7 +68,7 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
     if is_empty(data):
         return None
     wire = read(_decoder, data)
-    chunk = Chunk(model=wire.model or None, error=described(wire.error), done=wire.done)
+    chunk = Chunk(model=wire.model, error=described(wire.error), done=wire.done)
     texts: list[tuple[Role, str]] = [each for each in _texts(wire, chunk) if each[1]]
     if len(texts) == 1:
         role, text = texts[0]

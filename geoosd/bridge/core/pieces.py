@@ -83,9 +83,10 @@ class Piece(Struct, gc=False):
 class Chunk(Struct, gc=False):
     """One event's content, whatever server and dialect it came in.
 
-    ``progress`` is (processed, total) tokens of the prompt, and ``loading`` the like of a model
-    that is being loaded; a server that tells only a share gives it in hundredths. ``predicted`` is
-    how many tokens of ``choice`` the server has made so far, ``speed`` its tokens per second.
+    ``model`` is None or empty where it was not told. ``progress`` is (processed, total) tokens of
+    the prompt, and ``loading`` the like of a model that is being loaded; a server that tells only a
+    share gives it in hundredths. ``predicted`` is how many tokens of ``choice`` the server has made
+    so far, ``speed`` its tokens per second.
     """
 
     pieces: list[Piece] = []

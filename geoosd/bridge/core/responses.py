@@ -137,7 +137,7 @@ def _read_response(raw: Raw, chunk: Chunk, *, whole: bool) -> None:
     response = optional(_response_decoder, raw, chunk)
     if response is None:
         return
-    chunk.model = response.model or None
+    chunk.model = response.model
     chunk.error = described(response.error)
     usage = optional(_usage_decoder, response.usage, chunk)
     if usage is not None:

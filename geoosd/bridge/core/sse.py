@@ -84,6 +84,25 @@ class SSEParser:
         self.last_id = ""
         self.retry: int | None = None
 
+    def whole(self, data: bytes) -> bytes | None:
+        """The data of the one event that *data* is, of type ``message``; None where it is anything
+        else: then nothing was taken, and :meth:`receive` takes it.
+
+        Almost always a piece is one event of one line of data, and nothing is held back before it.
+        """
+        if (
+            self._idle
+            and data[:6] == b"data: "
+            and data[-2:] == b"\n\n"
+            # An `in` with a number is a memchr, with bytes it is not.
+            and _LF not in (value := data[6:-2])
+            and _CR not in value
+            and len(data) <= self._bound
+        ):
+            self._at_start = False
+            return value
+        return None
+
     def receive(self, data: bytes) -> Sequence[Event]:
         """Take *data*; return the events that are now complete.
 
@@ -91,14 +110,7 @@ class SSEParser:
         before it were returned: the call that finds it returns those, the next one raises. Then
         the stream cannot be read any further.
         """
-        # Almost always a piece is one whole event of one line of data, with or without a type, and
-        # nothing is held back before it. An `in` with a number is a memchr, with bytes it is not.
-        if self._idle:
-            if data[:6] == b"data: " and data[-2:] == b"\n\n":
-                value = data[6:-2]
-                if _LF not in value and _CR not in value and len(data) <= self._bound:
-                    self._at_start = False
-                    return ((value, "message", self.last_id),)
+        if self._idle:  # as in whole(), of whatever type
             head, _, rest = data.partition(b"data: ")
             value, _, end = rest.partition(b"\n")
             if (

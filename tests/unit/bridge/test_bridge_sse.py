@@ -117,6 +117,17 @@ def test_event_too_large():
         parser.receive(b"data: 1234\ndata: 56789\n\n")
 
 
+def test_a_piece_that_is_one_whole_event():
+    parser = SSEParser(max_line=20)
+    assert parser.whole(b"data: a\n\n") == b"a"
+    long = b"data: " + b"x" * 15 + b"\n\n"
+    for other in (b"data:b\n\n", b"data: b\n", b"data: b\nx\n\n", b"data: b\rx\n\n", long):
+        assert parser.whole(other) is None
+    parser.receive(b"da")
+    assert parser.whole(b"data: b\n\n") is None, "something is held back"
+    assert parser.receive(b"ta: c\n\n") == [(b"c", "message", "")]
+
+
 def test_more_event_types_than_are_remembered():
     stream = [b"event: t%d\ndata: %d\n\n" % (number % 100, number) for number in range(300)]
     expected = [(f"t{number % 100}", str(number)) for number in range(300)]
