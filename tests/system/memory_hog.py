@@ -1,7 +1,8 @@
 """Takes the memory of another's cgroup until the kernel kills in it: ``memory_hog.py PID``.
 
-Puts itself into the memory cgroup of process PID, makes PID the first that the kernel kills, and
-takes a megabyte at a time until PID is gone. Then it ends: what is started there next has room.
+Puts itself into the memory cgroup of process PID, makes PID the first that the kernel kills and
+itself the second (while PID's memory is given back, the kernel may kill once more), and takes a
+megabyte at a time until PID is gone. Then it ends: what is started there next has room.
 Where PID is gone already, there is nothing to do.
 """
 
@@ -34,6 +35,7 @@ if not lives(pid):
     sys.exit()
 (memory_cgroup(pid) / "cgroup.procs").write_text("0\n")
 Path(f"/proc/{pid}/oom_score_adj").write_text("1000\n")
+Path("/proc/self/oom_score_adj").write_text("500\n")
 taken = []
 while lives(pid):
     if len(taken) * MEBIBYTE > LIMIT:
