@@ -8,17 +8,16 @@ whose calls it answers. How old tokens are at their viewers is set beside how ol
 from __future__ import annotations
 
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench_pipeline import before_a_model
 from bench_proxy import Client
-from integration.stack import Stack, running
+from integration.stack import Stack
 from measure import Pace, Result, Skipped, at_most, ratio, value
-from processes import HERE, Missing, Viewers, compiled, serving, watching
+from processes import Missing, Viewers, compiled, watching
 
 NAME = "control"
 _RATE = 10_000
@@ -59,11 +58,7 @@ def run(pace: Pace) -> Iterator[Result]:
         yield Skipped(NAME, str(missing))
         return
     with ExitStack() as exits:
-        server = exits.enter_context(serving([sys.executable, HERE / "model_server.py"]))
-        directory = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="geoos-bench-")))
-        url = f"http://127.0.0.1:{server.port}"
-        stack = exits.enter_context(running(directory, engine=False, upstream=url))
-        stack.wait_for_model()
+        stack = exits.enter_context(before_a_model())
         crowd = watching(stack.broadcaster, _VIEWERS, "/neural?tick=0", latency=True)
         viewers = exits.enter_context(crowd)
         client = Client(stack.bridge)

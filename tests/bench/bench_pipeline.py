@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -70,6 +70,18 @@ class Producer:
         self._socket.close()
 
 
+@contextmanager
+def before_a_model() -> Iterator[Stack]:
+    """``geoosd up`` without the engine, before the benchmarks' model server."""
+    with (
+        serving([sys.executable, HERE / "model_server.py"]) as server,
+        tempfile.TemporaryDirectory(prefix="geoos-bench-") as directory,
+        running(Path(directory), engine=False, upstream=f"http://127.0.0.1:{server.port}") as stack,
+    ):
+        stack.wait_for_model()
+        yield stack
+
+
 def run(pace: Pace) -> Iterator[Result]:
     """Needs a C compiler for the viewers."""
     try:
@@ -78,12 +90,8 @@ def run(pace: Pace) -> Iterator[Result]:
         yield Skipped(NAME, str(missing))
         return
     with ExitStack() as exits:
-        server = exits.enter_context(serving([sys.executable, HERE / "model_server.py"]))
-        directory = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="geoos-bench-")))
-        url = f"http://127.0.0.1:{server.port}"
-        stack = exits.enter_context(running(directory, engine=False, upstream=url))
-        stack.wait_for_model()
-        producer = Producer(directory / "run" / "ingest.sock")
+        stack = exits.enter_context(before_a_model())
+        producer = Producer(stack.directory / "run" / "ingest.sock")
         exits.callback(producer.close)
         yield from _latency(stack, producer, pace)
         yield from _throughput(stack, producer, pace)
