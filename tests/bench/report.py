@@ -13,7 +13,8 @@ from typing import Any
 from measure import Ratio, Result, Skipped, Target, Value
 
 VERSION = 1
-_ROW = "{:<34} {:>8} {:>8} {:>6} {:>11} {:>8}"
+_NAME = 34
+_ROW = f"{{:<{_NAME}}} {{:>8}} {{:>8}} {{:>6}} {{:>11}} {{:>8}}"
 _HEAD = ("", "ours", "peer", "ratio", "range", "target")
 WIDTH = 80
 
@@ -49,7 +50,11 @@ def table(results: Iterable[Result]) -> str:
             if isinstance(row, Skipped):
                 lines.append(f"  {_short(row.name)}: skipped: {row.reason}")
             else:
-                lines.append(_ROW.format(f"  {_short(row.name)}", *_cells(row)).rstrip())
+                name = f"  {_short(row.name)}"
+                if len(name) > _NAME:  # on a line of its own: the columns stay where they are
+                    lines.append(name)
+                    name = ""
+                lines.append(_ROW.format(name, *_cells(row)).rstrip())
     return "\n".join(lines)
 
 

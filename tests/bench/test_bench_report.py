@@ -38,6 +38,15 @@ def test_the_table_says_what_is_met_and_missed():
     )
 
 
+def test_a_long_name_has_a_line_of_its_own_and_the_columns_stay():
+    long = "late joiner's Snapshot, 62,610 cells / encoding it"
+    row = Ratio(f"state: {long}", " ms", 0.731, 0.169, 4.32, 4.13, 4.42, "lower")
+    assert report.table([row]).splitlines()[-2:] == [
+        f"  {long}",
+        "                                    0.73 ms  0.17 ms   4.32   4.13-4.42",
+    ]
+
+
 def test_markdown_has_the_same_rows():
     lines = report.markdown(RESULTS).splitlines()
     assert "| openai | 1.44M/s | 223k/s | 6.45 | 5.98-6.97 | ≥5.00 ✓ |" in lines
