@@ -1,6 +1,7 @@
 """Become another program with listening sockets at file descriptors 3, 4, … (sd_listen_fds(3)).
 
-Run as a script by :mod:`geoosd.supervisor`, since ``LISTEN_PID`` is known only in the child::
+Run as a script by :mod:`.supervisor`, since what ``LISTEN_PID`` and ``WATCHDOG_PID`` have to be is
+known only in the child::
 
     python -I -S activate.py PARENT_PID [NAME=FD ...] -- PROGRAM [ARGUMENT ...]
 
@@ -30,7 +31,8 @@ def main(argv: list[str]) -> None:
     for index, fd in enumerate(high):
         os.dup2(fd, _FIRST_FD + index, inheritable=True)
     os.closerange(_FIRST_FD + len(named), 100 + len(named))
-    os.environ["LISTEN_PID"] = str(os.getpid())
+    # Both say whom they are for; a manager above the supervisor has said it of the supervisor.
+    os.environ["LISTEN_PID"] = os.environ["WATCHDOG_PID"] = str(os.getpid())
     os.environ["LISTEN_FDS"] = str(len(named))
     os.environ["LISTEN_FDNAMES"] = ":".join(name for name, _ in named)
     os.execv(program[0], program)

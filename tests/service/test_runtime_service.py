@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import trio
+import trio.testing
 
 from geoosd import config
 from geoosd.errors import ConfigError, StartError, VarlinkError
@@ -262,6 +263,58 @@ async def test_malformed_calls_get_a_clear_error(spec, runtime, nursery):
     assert "1048577" in long["parameters"]["reason"]
     two = await raw_exchange(path, (get_info + b"\0") * 2)
     assert len(two) == 2
+    runtime.draining.set()
+
+
+@pytest.mark.parametrize(
+    ("junk", "said"),
+    [(b'{"method":"a.B"}\n', "NUL"), (b"x" * ((1 << 20) + 1), "1048577")],
+    ids=["newline", "too long"],
+)
+async def test_junk_behind_a_call_whose_reply_waits_is_refused_after_it(
+    spec, runtime, nursery, junk, said
+):
+    """Two that send at once would end the daemon."""
+    await nursery.start(service.serve, spec, runtime)
+    answered = trio.Event()
+
+    async def fat(_call):
+        answered.set()
+        return {"text": "x" * 2_000_000}
+
+    runtime.varlink.add("io.geoos.Daemon.GetMetrics", fat)
+    path = runtime.paths.varlink("bridge")
+    stream = await trio.open_unix_socket(str(path))
+    await stream.send_all(b'{"method":"io.geoos.Daemon.GetMetrics"}\0')
+    await answered.wait()
+    await trio.testing.wait_all_tasks_blocked(0.01)  # the reply is larger than the socket takes
+    await stream.send_all(junk)
+    answer = b""
+    with trio.fail_after(10):
+        async for chunk in stream:
+            answer += chunk
+    reply, refusal = (json.loads(part) for part in answer.split(b"\0") if part)
+    assert len(reply["parameters"]["text"]) == 2_000_000
+    assert refusal["error"] == INVALID_ARGUMENT
+    assert said in refusal["parameters"]["reason"]
+    await stream.aclose()
+    assert await varlink.call(path, "io.geoos.Daemon.GetHealth")
+    runtime.draining.set()
+
+
+async def test_a_bug_in_a_connection_ends_that_one_alone(spec, runtime, nursery):
+    await nursery.start(service.serve, spec, runtime)
+
+    async def unspeakable(_call):
+        return {"text": object()}  # cannot be told in JSON
+
+    runtime.varlink.add("io.geoos.Daemon.GetMetrics", unspeakable)
+    path = runtime.paths.varlink("bridge")
+    with pytest.raises(VarlinkError, match="closed the connection"):
+        await varlink.call(path, "io.geoos.Daemon.GetMetrics")
+    records, _ = runtime.logs.ring.newest(10, lambda record: record.event == "bug")
+    assert records[0].fields["where"] == "varlink connection"
+    assert await varlink.call(path, "io.geoos.Daemon.GetHealth")
     runtime.draining.set()
 
 

@@ -90,6 +90,24 @@ async def test_a_child_reports_and_serves_the_sockets_it_was_given(tmp_path, not
     two.close()
 
 
+async def test_what_a_manager_above_wants_of_its_supervisor_is_not_the_childs(
+    tmp_path, notes, nursery, monkeypatch
+):
+    """As of systemd, when a unit with a watchdog keeps workers: theirs is the supervisor's."""
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    source = """
+    from geoosd.runtime.notify import watchdog_interval
+    print(watchdog_interval(), flush=True)
+    time.sleep(60)
+    """
+    child = child_of(tmp_path, notes, source)
+    nursery.start_soon(child.run)
+    await until(lambda: notes.lines)
+    assert notes.lines == ["10.0"]
+    await supervisor.stop_all([child], 4)
+
+
 async def test_a_killed_child_comes_back(tmp_path, notes, nursery):
     child = child_of(tmp_path, notes, "notify('READY=1')\ntime.sleep(60)")
     nursery.start_soon(child.run)

@@ -35,6 +35,8 @@ def test_it_is_ready_when_both_are(running):
     ready = {each["_PID"] for each in said if each["MESSAGE"].startswith("ready ")}
     assert workers_of(running) < ready, "workers log to the journal themselves"
     running.run("systemctl", "reload", "geoos-broadcaster")
+    for pid in workers_of(running):  # else none gives its keeper a sign of life
+        assert f"WATCHDOG_PID={pid}" in running.run("cat", f"/proc/{pid}/environ").split("\0")
 
 
 def test_a_worker_that_is_killed_is_replaced(running):
