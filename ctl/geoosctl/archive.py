@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import re
 import sys
 import tarfile
@@ -266,12 +265,3 @@ def _compare(path: Path, found: dict[str, Entry], manifest: bytes) -> None:
             raise _damaged(path, f"{each.path} is not as it was: its checksum differs")
     if surplus := found.keys() - {each.path for each in listed}:
         raise _damaged(path, f"{min(surplus)} is not in its manifest")
-
-
-def sync(directory: Path) -> None:
-    """Have the names in *directory* survive a loss of power (fsync(2)). Blocks."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,8 +2,9 @@
 
 Everything is written beside the state first, in ``.restore-new``. Then each daemon's directory
 changes places with the new one by two renames, the old one into ``.before-restore-TIME``; nothing
-is deleted, ever. :func:`undo` works at any moment, also after a kill between two renames: what has
-been moved aside is what lies there.
+is deleted, ever. :func:`undo` works at any moment, also after a kill or a loss of power between two
+renames: what has been moved aside is what lies there, and nothing is moved before it can be found
+again on the disk.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import contextlib
 import os
 import pwd
 import shutil
+import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +26,7 @@ from msgspec import Struct
 from geoosctl import archive
 from geoosctl.archive import WITH_STATE, Contents, Entry
 from geoosd.config import load
+from geoosd.durable import copy_file, replace_file, sync, sync_tree
 from geoosd.errors import GeoosError, VarlinkError, reason_of
 from geoosd.wire import varlink as wire
 
@@ -92,10 +95,7 @@ def _extract(backup: Path, contents: Contents, target: Target, new: Path) -> Non
         path = new / entry.path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
+            file.writelines(pieces)
 
     with _denied(target):
         if archive.read(backup, keep).files != contents.files:
@@ -104,6 +104,7 @@ def _extract(backup: Path, contents: Contents, target: Target, new: Path) -> Non
             load(new / "etc/geoos.toml")
         for name in WITH_STATE:
             _give(new / "state" / name, target.state / name, name, users=target.users)
+        sync_tree(new)
 
 
 def _give(tree: Path, like: Path, daemon: str, *, users: bool) -> None:
@@ -141,17 +142,21 @@ def swap(contents: Contents, target: Target) -> Path:
         absent=[name for name in WITH_STATE if not (target.state / name).exists()],
         config={path: place.exists() for path, place in places.items()},
     )
-    _note(aside, plan)
+    with _denied(target):
+        _note(aside, plan)
     try:
         with _denied(target):
+            _keep_config(aside, places)
+            sync_tree(aside)
+            sync(target.state)
             for path, place in places.items():
-                _replace_config(target.state / _NEW / path, place, aside / path)
+                _replace_config(target.state / _NEW / path, place)
             for name in WITH_STATE:
                 _move(target.state / name, aside / name)
                 _move(target.state / _NEW / "state" / name, target.state / name)
+            sync(target.state)
             plan.complete = True
             _note(aside, plan)
-            archive.sync(target.state)
     except BaseException:
         undo(target, aside)
         raise
@@ -160,9 +165,7 @@ def swap(contents: Contents, target: Target) -> Path:
 
 
 def _note(aside: Path, plan: _Plan) -> None:
-    fresh = aside / f".{_PLAN}"
-    fresh.write_bytes(msgspec.json.encode(plan))
-    fresh.replace(aside / _PLAN)
+    replace_file(aside / _PLAN, msgspec.json.encode(plan))
 
 
 def _fresh_aside(target: Target) -> Path:
@@ -175,16 +178,22 @@ def _fresh_aside(target: Target) -> Path:
     raise GeoosError(f"cannot keep the old state: {target.state} is full of old ones")
 
 
-def _replace_config(source: Path, place: Path, aside: Path) -> None:
-    """The old file is kept as *aside*; the new one appears whole."""
+def _keep_config(aside: Path, places: Mapping[str, Path]) -> None:
+    """Copies of what the backup's configuration is going to replace."""
+    for path, place in places.items():
+        if place.exists():
+            (aside / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copy2(place, aside / path)
+
+
+def _replace_config(source: Path, place: Path) -> None:
+    """The new file appears whole, with the permissions of the old one."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists():
-        aside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copy2(place, aside)
-    fresh = place.with_name(f".{place.name}.new")
-    shutil.copyfile(source, fresh)
-    shutil.copymode(place, fresh) if place.exists() else fresh.chmod(0o644)
-    fresh.replace(place)
+    copy_file(source, place, _mode(place) if place.exists() else 0o644)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def _move(source: Path, destination: Path) -> None:
@@ -232,13 +241,12 @@ def undo(target: Target, aside: Path) -> None:
             if place is None:
                 continue
             if (aside / path).exists():
-                fresh = place.with_name(f".{place.name}.new")
-                shutil.copy2(aside / path, fresh)
-                fresh.replace(place)
+                copy_file(aside / path, place, _mode(aside / path))
             elif not was_there:
                 place.unlink(missing_ok=True)
+        sync(target.state)
         (aside / _PLAN).rename(aside / f"undone-{_PLAN}")
-        archive.sync(target.state)
+        sync(aside)
 
 
 @contextlib.contextmanager

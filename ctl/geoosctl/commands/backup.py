@@ -27,6 +27,7 @@ from geoosctl.archive import Contents, Incoming
 from geoosctl.asking import listen, read
 from geoosctl.cli import Verb, settings
 from geoosd.config import DAEMONS, DEFAULT_CONFIG, paths
+from geoosd.durable import sync
 from geoosd.errors import GeoosError, VarlinkError, reason_of
 from geoosd.wire import varlink as wire
 
@@ -115,7 +116,7 @@ def _being_written(file: Path) -> Iterator[BinaryIO]:
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
-        archive.sync(file.parent)
+        sync(file.parent)
     except OSError as error:
         raise GeoosError(f"cannot write {file}: {reason_of(error)}") from None
 

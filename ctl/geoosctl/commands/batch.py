@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from geoosctl import client, output
 from geoosctl.cli import Settings, Verb, settings
+from geoosd.durable import replace_file
 from geoosd.errors import EX_SOFTWARE, GeoosError, MessageError, VarlinkError, reason_of
 from geoosd.wire import messages
 from geoosd.wire import varlink as wire
@@ -185,7 +186,8 @@ def _resume(out: Path, tasks: list[Task]) -> dict[str | int, dict[str, Any]]:
             done[answer["id"]] = answer
     kept = b"".join(json.dumps(each, ensure_ascii=False).encode() + b"\n" for each in done.values())
     if kept != b"\n".join(lines):
-        _replace(out, kept)
+        with _writing(out):
+            replace_file(out, kept)
     return done
 
 
@@ -198,30 +200,22 @@ def _answer(line: bytes) -> dict[str, Any] | None:
     return answer if usable and "digest" in answer else None
 
 
-def _replace(path: Path, data: bytes) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        reason = reason_of(error)
-        raise GeoosError(f"cannot write {path}: {reason}") from None
-
-
 @contextlib.contextmanager
 def _opened(out: Path) -> Iterator[IO[str]]:
     if str(out) == "-":
         yield sys.stdout
         return
+    with _writing(out), out.open("a", encoding="utf-8") as target:
+        yield target
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """OSError in words."""
     try:
-        with out.open("a", encoding="utf-8") as target:
-            yield target
+        yield
     except OSError as error:
-        reason = reason_of(error)
-        raise GeoosError(f"cannot write {out}: {reason}") from None
+        raise GeoosError(f"cannot write {path}: {reason_of(error)}") from None
 
 
 def _write(target: IO[str], answer: dict[str, Any]) -> None:

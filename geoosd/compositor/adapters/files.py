@@ -1,4 +1,4 @@
-"""Files of the state: read with a bound, replaced whole, set aside when they cannot be used.
+"""Files of the state: read with a bound, set aside when they cannot be used.
 
 Everything here blocks; call it in a worker thread.
 """
@@ -49,21 +49,6 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Put *data* in place of *path*, all or nothing, also when the power fails. Raises OSError."""
-    new = temporary(path)
-    with new.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def set_aside(path: Path, reason: str) -> list[str]:
     """Rename a file that cannot be used; the lines to say about it."""
     away = aside(path)
@@ -72,11 +57,6 @@ def set_aside(path: Path, reason: str) -> list[str]:
     except OSError as error:
         return [f"cannot use {path}: {reason}; cannot rename it either: {reason_of(error)}"]
     return [f"cannot use {path}: {reason}; kept as {away.name}, starting without it"]
-
-
-def temporary(path: Path) -> Path:
-    """Where *path* is written before it takes its place."""
-    return path.with_name(f".{path.name}.new")
 
 
 def aside(path: Path) -> Path:

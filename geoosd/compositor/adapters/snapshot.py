@@ -30,9 +30,7 @@ from geoosd.compositor.adapters.files import (
     aside,
     check_version,
     read_file,
-    replace_file,
     set_aside,
-    temporary,
 )
 from geoosd.compositor.adapters.scene_file import (
     SCENE_VERSION,
@@ -42,6 +40,7 @@ from geoosd.compositor.adapters.scene_file import (
 )
 from geoosd.compositor.core.layouts import MAX_TOKENS, Layout
 from geoosd.compositor.core.places import MAX_LAYOUTS, Places
+from geoosd.durable import replace_file, temporary
 from geoosd.errors import StartError, reason_of
 from geoosd.wire.messages import District
 

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
-from geoosd.compositor.adapters.files import read_file, replace_file, set_aside
+from geoosd.compositor.adapters.files import read_file, set_aside
+from geoosd.durable import replace_file
 from geoosd.errors import StartError, VarlinkError, reason_of
 from geoosd.runtime.varlink import unavailable
 from geoosd.wire.messages import MAX_THEME_BYTES, Theme

@@ -224,6 +224,49 @@ def test_killed_at_any_moment_the_old_state_comes_back(backup, target, root, mom
     assert tree(root) == NEW
 
 
+def test_nothing_is_moved_before_the_power_may_fail(backup, target, monkeypatch):
+    on_disk = {}
+    moved = []
+    fsync, replace, rename = os.fsync, Path.replace, Path.rename
+
+    def fsync_and_note(descriptor):
+        fsync(descriptor)
+        at = Path(f"/proc/self/fd/{descriptor}").readlink()
+        on_disk[at] = set(at.iterdir()) if at.is_dir() else at.read_bytes()
+
+    def is_safe(path):
+        if path.is_dir():
+            inside = set(path.iterdir())
+            return on_disk.get(path) == inside and all(map(is_safe, inside))
+        return on_disk.get(path) == path.read_bytes()
+
+    def replace_what_is_safe(self, to):
+        assert is_safe(self)
+        moved.append(to)
+        return replace(self, to)
+
+    def rename_what_can_be_found_again(self, to):
+        if ".restore-new" in self.parts:
+            assert is_safe(self)
+        else:
+            aside = next(each for each in (to, *to.parents) if each.name.startswith(".before"))
+            assert is_safe(aside / "plan.json")
+            assert is_safe(aside / "etc/geoos.toml")
+            assert {aside / "plan.json", aside / "etc"} <= on_disk[aside]
+            assert aside in on_disk[target.state]
+        moved.append(to)
+        return rename(self, to)
+
+    monkeypatch.setattr(os, "fsync", fsync_and_note)
+    monkeypatch.setattr(Path, "replace", replace_what_is_safe)
+    monkeypatch.setattr(Path, "rename", rename_what_can_be_found_again)
+    aside = restore(backup, target)
+    assert target.config in moved
+    assert aside / "bridge" in moved
+    assert {target.state / "bridge", target.state / "compositor"} <= on_disk[target.state]
+    assert b'"complete":true' in on_disk[aside / ".plan.json.new"]
+
+
 def test_a_damaged_plan_is_left_to_people(backup, target):
     aside = restore(backup, target)
     (aside / "plan.json").write_bytes(b"?")
