@@ -42,6 +42,8 @@ class DaemonInterface:
         self._service = service
         self._load = reload_config
         self._reloading = trio.Lock()
+        self._nursery: trio.Nursery | None = None
+        self._started = trio.Event()
 
     def register(self) -> None:
         server = self._runtime.varlink
@@ -111,8 +113,38 @@ class DaemonInterface:
         except ConfigError as error:
             raise invalid_argument(str(error)) from None
 
+    def started(self, nursery: trio.Nursery) -> None:
+        """The service is ready: from now on it can reload, in *nursery*."""
+        self._nursery = nursery
+        self._started.set()
+
     async def reload(self) -> None:
-        """Load, verify, swap. Raises :class:`ConfigError`; then the old configuration stays."""
+        """Load, verify, swap, once the service has started.
+
+        What was begun is brought to its end whoever goes away meanwhile: half a reload is none.
+        Raises :class:`ConfigError`; then the old configuration stays.
+        """
+        await self._started.wait()
+        if self._runtime.draining.is_set():
+            raise ConfigError("cannot reload: about to stop")
+        assert self._nursery is not None
+        refused: list[ConfigError] = []
+        done = trio.Event()
+
+        async def reload() -> None:
+            try:
+                await self._swap()
+            except ConfigError as error:
+                refused.append(error)
+            finally:
+                done.set()
+
+        self._nursery.start_soon(reload)
+        await done.wait()
+        if refused:
+            raise refused[0]
+
+    async def _swap(self) -> None:
         runtime = self._runtime
         async with self._reloading:
             runtime.notifier.reloading()

@@ -139,10 +139,7 @@ class Runtime:
         """
         given = os.environ.get("STATE_DIRECTORY")
         path = Path(given.split(":")[0]) if given else self.paths.state_dir / self.name
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartError(f"cannot make {path}: {reason_of(error)}") from None
+        _make_directory(path)
         if not os.access(path, os.R_OK | os.X_OK):
             owner = f"give it to the user that runs the {self.name}"
             raise StartError(f"cannot read {path}: permission denied; {owner}")
@@ -161,14 +158,17 @@ class Runtime:
             mark.unlink(missing_ok=True)
 
     def listen_unix(self, fd_name: str, file_name: str) -> trio.SocketListener:
-        """The socket handed over as *fd_name*, else *file_name* bound in the runtime directory."""
+        """The socket handed over as *fd_name*, else *file_name* bound in the runtime directory.
+
+        Raises :class:`StartError` when there can be none.
+        """
         if handed := self._activated.pop(fd_name, None):
             sock, *surplus = handed
             for other in surplus:
                 other.close()
         else:
             path = self.paths.socket(file_name)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_directory(path.parent)
             sock = sockets.bind_unix(path)
             self._bound.append(path)
         sock.setblocking(False)
@@ -204,6 +204,13 @@ class Runtime:
         self.notifier.close()
 
 
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"cannot make {path}: {reason_of(error)}") from None
+
+
 async def _keep_to_itself(_level: reports.Level) -> None:
     """What a service does that keeps no others."""
 
@@ -220,19 +227,21 @@ async def serve(
     ``task_status.started()`` is called when it is ready. *reload_config* loads the configuration
     anew.
     """
-    service = spec.create(runtime)
-    daemon = DaemonInterface(runtime, service, reload_config or (lambda: runtime.config))
-    daemon.register()
-    runtime.reload = daemon.reload
     try:
+        service = spec.create(runtime)
+        daemon = DaemonInterface(runtime, service, reload_config or (lambda: runtime.config))
+        daemon.register()
+        runtime.reload = daemon.reload
         socket_name = runtime.paths.varlink(spec.name).name
-        listener = runtime.listen_unix("varlink", socket_name)
-        with runtime.marked():
-            if runtime.crashed_before:
-                runtime.log.warning(
-                    "the last run did not end as it should", **events.ENDED_BADLY.fields
+        async with runtime.listen_unix("varlink", socket_name) as listener:
+            with runtime.marked():
+                if runtime.crashed_before:
+                    runtime.log.warning(
+                        "the last run did not end as it should", **events.ENDED_BADLY.fields
+                    )
+                await _serve_until_drained(
+                    spec, service, runtime, daemon, listener, task_status=task_status
                 )
-            await _serve_until_drained(spec, service, runtime, listener, task_status)
     finally:
         runtime.close()
     runtime.log.info("stopped", **events.STOPPED.fields)
@@ -242,7 +251,9 @@ async def _serve_until_drained(
     spec: ServiceSpec,
     service: Service,
     runtime: Runtime,
+    daemon: DaemonInterface,
     listener: trio.SocketListener,
+    *,
     task_status: trio.TaskStatus[None],
 ) -> None:
     """Start, say READY=1, wait to be asked to stop, drain."""
@@ -259,6 +270,7 @@ async def _serve_until_drained(
             runtime.status_text = "active"
         runtime.notifier.ready(runtime.status_text)
         runtime.log.info("ready", pid=os.getpid(), version=__version__, **events.READY.fields)
+        daemon.started(nursery)
         task_status.started()
         await runtime.draining.wait()
         runtime.state = "draining"

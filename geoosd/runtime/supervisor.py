@@ -13,13 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
-from geoosd.errors import EX_CONFIG
+from geoosd.errors import EX_CONFIG, reason_of
 from geoosd.runtime import activate
 
 _WATCHDOG_SECONDS = 10.0
@@ -92,42 +92,49 @@ class Child:
         delay = _MIN_DELAY
         while not self._stop.is_set():
             began = trio.current_time()
-            code = await self._one_life()
+            try:
+                code = await self._one_life()
+            except OSError as error:  # no memory, no process or no file to be had just now
+                ended = f"cannot be started: {reason_of(error)}"
+            else:
+                ended = _cause(code)
+                if code == EX_CONFIG and not self._stop.is_set():
+                    self.exit_code = code
+                    self._events.on_change(self.name, "cannot run: stays down (exit code 78)")
+                    self.gave_up.set()
+                    return
             if self._stop.is_set():
-                return
-            if code == EX_CONFIG:
-                self.exit_code = code
-                self._events.on_change(self.name, "cannot run: stays down (exit code 78)")
-                self.gave_up.set()
                 return
             if trio.current_time() - began > _GOOD_RUN:
                 delay = _MIN_DELAY
-            self._events.on_change(self.name, f"{_cause(code)}; restarting in {delay:.1f} s")
+            self._events.on_change(self.name, f"{ended}; restarting in {delay:.1f} s")
             with trio.move_on_after(delay):
                 await self._stop.wait()
             delay = min(delay * 2, _MAX_DELAY)
             self.restarts += 1
 
     async def _one_life(self) -> int:
-        """Spawn, wait for the end; its return code as :mod:`subprocess` gives it."""
+        """Spawn, wait for the end; its return code as :mod:`subprocess` gives it.
+
+        Raises OSError when there is nothing to wait for.
+        """
         process = self._spawn()
         self._process = process
         self._last_sign = trio.current_time()
-        pidfd = os.pidfd_open(process.pid)
         try:
-            async with trio.open_nursery() as nursery:
-                output_ended = await nursery.start(self._read_output, process)
-                nursery.start_soon(self._watch, process)
-                await trio.lowlevel.wait_readable(pidfd)
-                # What it said last is still in the pipe; a grandchild may hold that open for ever.
-                with trio.move_on_after(_LAST_WORDS_SECONDS):
-                    await output_ended.wait()
-                nursery.cancel_scope.cancel()
+            with _pidfd_of(process) as pidfd:
+                async with trio.open_nursery() as nursery:
+                    output_ended = await nursery.start(self._read_output, process)
+                    nursery.start_soon(self._watch, process)
+                    await trio.lowlevel.wait_readable(pidfd)
+                    # What it said last is still in the pipe; a grandchild may hold it for ever.
+                    with trio.move_on_after(_LAST_WORDS_SECONDS):
+                        await output_ended.wait()
+                    nursery.cancel_scope.cancel()
         except BaseException:
             process.kill()  # cancelled: nobody would stop it any more
             raise
         finally:
-            os.close(pidfd)
             self._process = None
             code = process.wait()
         return code
@@ -163,12 +170,16 @@ class Child:
         async with trio.lowlevel.FdStream(os.dup(process.stdout.fileno())) as stream:
             process.stdout.close()
             rest = b""
-            async for chunk in stream:
-                *lines, rest = (rest + chunk).split(b"\n")
-                if len(rest) > _MAX_LINE:
-                    lines, rest = [*lines, rest], b""
-                for line in lines:
-                    self._events.on_line(self.name, line.decode(errors="replace"))
+            try:
+                async for chunk in stream:
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > _MAX_LINE:
+                        lines, rest = [*lines, rest], b""
+                    for line in lines:
+                        self._events.on_line(self.name, line.decode(errors="replace"))
+            finally:
+                if rest:  # whoever dies in the middle of a line has most to say in it
+                    self._events.on_line(self.name, rest.decode(errors="replace"))
         ended.set()
 
     async def _hear(self, notify: trio.socket.SocketType) -> None:
@@ -205,6 +216,15 @@ class Child:
         """Ask the process to end, and do not start it again."""
         self._stop.set()
         self.signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _pidfd_of(process: subprocess.Popen[bytes]) -> Iterator[int]:
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        yield pidfd
+    finally:
+        os.close(pidfd)
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ import trio.testing
 
 from geoosd import config
 from geoosd.errors import ConfigError, StartError, VarlinkError
-from geoosd.runtime import logs, service, varlink
+from geoosd.runtime import logs, notify, service, varlink
 from geoosd.wire.varlink import INVALID_ARGUMENT, UNAVAILABLE
 
 
@@ -152,6 +152,100 @@ async def test_whatever_goes_wrong_in_a_reload_is_no_harm_to_what_runs(
     records, _ = runtime.logs.ring.newest(99, lambda record: record.event == "bug")
     assert len(records) == (2 if isinstance(failure, ZeroDivisionError) else 0)
     runtime.draining.set()
+
+
+async def test_a_reload_is_brought_to_its_end_when_who_asked_goes_away(runtime, nursery):
+    """Half of a new configuration is worse than either."""
+    begun, go_on, whole = trio.Event(), trio.Event(), trio.Event()
+
+    class Slow(Echo):
+        async def reload(self, new):
+            begun.set()
+            await go_on.wait()
+            whole.set()
+
+    fresh = config.load(None, ["log.level=debug"])
+
+    async def start(task_status):
+        await service.serve(spec, runtime, reload_config=lambda: fresh, task_status=task_status)
+
+    spec = service.ServiceSpec(name="bridge", summary="", create=Slow)
+    await nursery.start(start)
+    path = runtime.paths.varlink("bridge")
+    async with await trio.open_unix_socket(str(path)) as stream:
+        await stream.send_all(b'{"method":"io.geoos.Daemon.Reload"}\0')
+        await begun.wait()
+    with trio.fail_after(5):
+        while runtime.varlink._connections.total():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        go_on.set()
+        await whole.wait()
+        while runtime.state != "active":  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert runtime.config is fresh
+    runtime.draining.set()
+
+
+async def test_a_reload_asked_for_while_it_starts_comes_after_the_start(
+    runtime, nursery, monkeypatch, tmp_path
+):
+    """Else READY=1, which ends a reload, would be said of who is not."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.setblocking(False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    go_on, reloaded = trio.Event(), trio.Event()
+
+    class Slow(Echo):
+        async def run(self, *, task_status=trio.TASK_STATUS_IGNORED):
+            await go_on.wait()
+            await super().run(task_status=task_status)
+
+        async def reload(self, new):
+            reloaded.set()
+
+    spec = service.ServiceSpec(name="bridge", summary="", create=Slow)
+    runtime.notifier = notify.Notifier()
+    nursery.start_soon(service.serve, spec, runtime)
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(runtime.reload)
+    await trio.testing.wait_all_tasks_blocked()
+    with pytest.raises(BlockingIOError):
+        manager.recv(4096)  # nothing was said
+    assert runtime.state == "starting"
+    go_on.set()
+    with trio.fail_after(5):
+        await reloaded.wait()
+    said = [manager.recv(4096).split(b"\n")[0] for _ in range(2)]
+    assert said == [b"READY=1", b"RELOADING=1"]
+    manager.close()
+    runtime.draining.set()
+
+
+async def test_a_reload_is_refused_by_who_is_about_to_stop(runtime, spec, nursery):
+    await nursery.start(service.serve, spec, runtime)
+    runtime.draining.set()
+    with pytest.raises(ConfigError, match="about to stop"):
+        await runtime.reload()
+
+
+async def test_a_failed_start_closes_what_was_handed_over(tmp_path, runtime):
+    def create(_runtime):
+        raise ConfigError("cannot use the key")
+
+    [handed] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    sock = socket.socket(fileno=handed.socket.detach())
+    runtime._activated["port"] = [sock]
+    spec = service.ServiceSpec(name="bridge", summary="", create=create)
+    with pytest.raises(ConfigError):
+        await service.serve(spec, runtime)
+    assert sock.fileno() == -1
+
+
+async def test_a_runtime_directory_that_cannot_be_is_named(tmp_path, runtime):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(StartError, match=r"cannot make .*/run: file exists"):
+        runtime.listen_unix("varlink", "bridge.varlink")
 
 
 async def test_a_stop_does_not_wait_for_a_reload_that_hangs(runtime, made):

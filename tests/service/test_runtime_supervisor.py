@@ -1,6 +1,7 @@
 """Supervised children: readiness, sockets by name, restarts, exit 78, silence, orphans."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -130,6 +131,36 @@ async def test_a_restart_is_not_awaited_when_all_stop(tmp_path, notes):
             child.stop()
     assert notes.lines == ["last words"]
     assert notes.changes == ["ended with exit code 3; restarting in 0.2 s"]
+
+
+async def test_what_is_said_in_the_middle_of_a_line_is_heard_too(tmp_path, notes):
+    source = "print('one', flush=True); os.write(1, b'two'); os.abort()"
+    child = child_of(tmp_path, notes, source)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child.run)
+            await until(lambda: notes.changes)
+            child.stop()
+    assert notes.lines == ["one", "two"]
+
+
+async def test_a_child_that_cannot_be_started_now_is_started_later(tmp_path, notes, nursery):
+    """As when there is no process or file to be had; its supervisor and its siblings go on."""
+    child = child_of(tmp_path, notes, "notify('READY=1')\ntime.sleep(60)")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # One for the notify socket; the pipes of a process need more.
+    lowest = os.open("/", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 2, hard))
+    try:
+        nursery.start_soon(child.run)
+        await until(lambda: notes.changes)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert notes.changes[0] == "cannot be started: too many open files; restarting in 0.2 s"
+    with trio.fail_after(10):
+        await child.ready.wait()
+    await supervisor.stop_all([child], 4)
 
 
 async def test_exit_78_is_final(tmp_path, notes):
