@@ -12,7 +12,7 @@ import trio
 from test_broadcaster_viewers import exchange, standing
 
 from geoosd.errors import VarlinkError
-from geoosd.runtime.varlink import VarlinkServer
+from geoosd.runtime.varlink import VarlinkServer, unavailable
 from geoosd.wire import varlink as wire
 
 BRIDGE = """interface io.geoos.Bridge
@@ -284,6 +284,19 @@ async def test_a_prompt_runs_on_after_its_answer(tmp_path):
         go_on.set()
         with trio.fail_after(5):
             await ended.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_the_bridge_says_against_a_prompt_is_told_as_it_is(tmp_path):
+    async def prompt(_call):
+        raise unavailable("cannot ask a model: none answers; start one")
+
+    async with standing(tmp_path) as stand, client(stand) as http, trio.open_nursery() as nursery:
+        await fake(stand, nursery, "bridge", BRIDGE, Prompt=prompt)
+        answer = await http.post("/api/prompt", json={"prompt": "hi"})
+        assert answer.status_code == 503
+        said = {"code": "unavailable", "message": "cannot ask a model: none answers; start one"}
+        assert answer.json() == {"error": said}
         nursery.cancel_scope.cancel()
 
 

@@ -75,6 +75,7 @@ class FakeBroadcaster:
         self.accepted = 0
         self.prompts: list[dict[str, Any]] = []
         self.prompt_reply: tuple[int, dict[str, Any]] = (202, {"accepted": True})
+        self.status: dict[str, Any] = {"daemons": []}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = False
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -121,6 +122,9 @@ def _handler(broadcaster: FakeBroadcaster) -> type[BaseHTTPRequestHandler]:
             if url.path == "/neural":
                 self.close_connection = True
                 _serve_viewer(broadcaster, self, url.query)
+                return
+            if url.path == "/api/status":
+                self._answer(200, json.dumps(broadcaster.status).encode(), "application/json")
                 return
             path = (WEB / (url.path.lstrip("/") or "index.html")).resolve()
             if not path.is_relative_to(WEB) or not path.is_file():

@@ -382,7 +382,7 @@ def test_only_even_depths_of_the_curve_are_drawn_and_only_what_is_seen(core: Eva
         const whole = curve.curveSegments([0], 2, { left: 0, top: 0, right: 1, bottom: 1 });
         const part = curve.curveSegments([0], 10, { left: 0, top: 0, right: 0.01, bottom: 0.01 });
         const depths = [24, 500, 4000, 90000].map((scale) => curve.visibleDepths(scale));
-        return [depths.flat().map(({ depth }) => depth), whole.length / 4, part.length / 4];
+        return [depths.flat().map(({ depth }) => depth), whole.length / 6, part.length / 6];
     """)
     assert depths
     assert all(depth % 2 == 0 for depth in depths)

@@ -18,11 +18,19 @@ TEXTS = ["The", " geometry", " of", " thought", "\n", " is", " a", " curve", "."
 
 
 def bright_pixels(page: Page) -> int:
-    """Pixels of the map itself, without words and panels, that shine."""
+    """Pixels of the map itself, without words and panels, that shine more than the curve."""
     page.evaluate("document.getElementById('labels').style.visibility = 'hidden'")
     clip: FloatRect = {"x": 40, "y": 80, "width": 540, "height": 460}
     picture = Image.open(BytesIO(page.screenshot(clip=clip))).convert("L")
-    return sum(picture.histogram()[110:])
+    return sum(picture.histogram()[170:])
+
+
+def brightest(page: Page) -> int:
+    """The brightest pixel of the map itself, where the panel does not cover it."""
+    page.evaluate("document.getElementById('labels').style.visibility = 'hidden'")
+    clip: FloatRect = {"x": 40, "y": 80, "width": 540, "height": 460}
+    picture = Image.open(BytesIO(page.screenshot(clip=clip))).convert("L")
+    return max(level for level, count in enumerate(picture.histogram()) if count)
 
 
 def begin(page: Page, broadcaster: FakeBroadcaster, **more: object) -> Viewer:
@@ -55,6 +63,30 @@ def test_the_stream_is_the_concatenation_of_the_tokens(
     expect(page.locator("#sessions li")).to_contain_text("9 tokens")
 
 
+def bridge(address: str, *models: str, **details: str) -> dict[str, object]:
+    """What ``api/status`` says of a bridge at *address*."""
+    details = {"upstreams": "discovered", "models": ", ".join(models), **details}
+    links = [{"name": "compositor", "peer": "/run"}, {"name": "upstream lab", "peer": "http://lab"}]
+    status = {"addresses": [address], "details": details, "links": links}
+    return {"daemons": [{"name": "control"}, {"name": "bridge", "status": status}]}
+
+
+def test_before_the_first_token_it_says_what_to_do(
+    page: Page, broadcaster: FakeBroadcaster
+) -> None:
+    broadcaster.status = bridge("http://127.0.0.1:4321")
+    begin(page, broadcaster)
+    title, advice = page.locator("#empty-title"), page.locator("#empty-advice")
+    expect(title).to_have_text("No model to ask yet")
+    expect(advice).to_contain_text("Start LM Studio, Ollama, llama.cpp or vLLM")
+    expect(page.locator("#copy-address code")).to_have_text("http://127.0.0.1:4321/v1")
+    broadcaster.status = bridge("http://127.0.0.1:4321", upstreams="configured")
+    expect(advice).to_contain_text("No model is ready at http://lab.")
+    broadcaster.status = bridge("http://127.0.0.1:4321", "qwen3", "phi-4")
+    expect(advice).to_contain_text("qwen3 and 1 more are ready. Type a prompt below")
+    expect(title).to_have_text("Nothing has been thought yet")
+
+
 def test_streams_side_by_side_keep_apart(page: Page, broadcaster: FakeBroadcaster) -> None:
     viewer = begin(page, broadcaster)
     for i, text in enumerate(TEXTS):
@@ -77,6 +109,35 @@ def test_the_map_lights_up(page: Page, broadcaster: FakeBroadcaster) -> None:
     assert any(bright_pixels(page) > 20 for _ in range(20))
 
 
+def test_what_is_remembered_close_together_is_no_brighter_than_alone(
+    page: Page, broadcaster: FakeBroadcaster
+) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    # The last cell holds the view at the whole district, where a cell is less than a pixel.
+    for crowd in (0, 5000):
+        cells = [(0, cell, 9.0) for cell in (*range(crowd), 1_000, (1 << 20) - 1)]
+        page.goto("about:blank")
+        page.goto(broadcaster.address)
+        viewer = broadcaster.wait_for_viewer(1 + (crowd > 0))
+        viewer.send("Hello", {"epoch": "e1", "seq": 0, "version": 1, "theme": None})
+        viewer.send("Snapshot", snapshot(0, cells=pack_cells(cells)))
+        expect(page.locator("body")).to_have_attribute("data-connection", "live")
+        shines = [brightest(page) for _ in range(10)]
+        assert 30 < max(shines) < 150, shines
+
+
+def test_of_a_session_that_began_before_only_what_is_known_is_said(
+    page: Page, broadcaster: FakeBroadcaster
+) -> None:
+    sessions = [{"session": name, "phase": "ended", "tokens": 9} for name in ("a", "b", "c")]
+    tokens = [token("x", 8, 3, session="a", activation=0.5), token("y", 8, 4, session="b")]
+    begin(page, broadcaster, sessions=sessions, tokens=tokens)
+    expect(page.locator("#sessions li")).to_have_count(3)
+    absent = page.locator("#sessions .absent")
+    # The newest first: c, of which no token came; b, without probabilities; a, with them.
+    assert [absent.nth(row).is_visible() for row in range(3)] == [False, True, False]
+
+
 def test_unknown_probability_is_not_made_up(page: Page, broadcaster: FakeBroadcaster) -> None:
     viewer = begin(page, broadcaster)
     viewer.send("TokenVisualizationUpdate", token("known", 0, 5, activation=0.0), 1)
@@ -86,13 +147,13 @@ def test_unknown_probability_is_not_made_up(page: Page, broadcaster: FakeBroadca
     expect(unknown).to_have_class("t unknown")
     unknown.hover()
     expect(page.locator("#inspector dd").first).to_have_text("absent")
-    expect(page.locator("#sessions .absent")).to_be_visible()
+    expect(page.locator("#sessions li")).to_contain_text("2 tokens")
+    expect(page.locator("#sessions .absent")).to_be_hidden()  # one token told its own
     payload = {"session": "s1", "strength": 0.4, "data": {"confidence": 0.7}}
     viewer.send("NeuralStateUpdate", payload, 3)
     expect(page.locator("#sessions .trace")).to_have_attribute(
         "aria-label", "strength 0.40, confidence 0.70"
     )
-    expect(page.locator("#sessions .absent")).to_be_hidden()
 
 
 def test_a_token_is_inspected_on_the_map_and_by_keyboard(
@@ -286,6 +347,32 @@ def test_a_theme_changes_the_page(page: Page, broadcaster: FakeBroadcaster, name
     viewer.send("ThemeChanged", {"theme": theme}, 1)
     red, green, blue = bytes.fromhex(theme["background"][1:])
     expect(page.locator("body")).to_have_css("background-color", f"rgb({red}, {green}, {blue})")
+
+
+CONTRASTS = """async () => {
+    const { contrast, mix, parseHex } = await import("/core/color.js");
+    const root = getComputedStyle(document.documentElement);
+    const named = (name) => parseHex(root.getPropertyValue(name).trim());
+    const raised = named("--raised");
+    const words = [...Array(16).keys()].map((shade) =>
+        contrast(named(`--p${shade}`), shade < 4 ? named(`--wash${shade}`) : raised));
+    const others = ["--text", "--muted", "--accent", "--failure", "--warning"];
+    return [...words, ...others.map((name) => contrast(named(name), raised))];
+}"""
+
+
+@pytest.mark.parametrize("name", ["aurora", "ember", "paper"])
+def test_all_text_is_legible_in_every_theme(
+    page: Page, broadcaster: FakeBroadcaster, name: str
+) -> None:
+    viewer = begin(page, broadcaster)
+    theme = json.loads((THEMES / f"{name}.json").read_text())
+    viewer.send("ThemeChanged", {"theme": theme}, 1)
+    red, green, blue = bytes.fromhex(theme["background"][1:])
+    expect(page.locator("body")).to_have_css("background-color", f"rgb({red}, {green}, {blue})")
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) == 21
+    assert min(contrasts) >= 4.45  # WCAG AA asks for 4.5; colours are whole numbers
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (844, 390), (2560, 1440)])

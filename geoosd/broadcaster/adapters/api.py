@@ -199,7 +199,8 @@ class Api:
                     running.hear(reply.get("message"))
         except VarlinkError as error:
             running.error = error
-            if error.error == UNAVAILABLE and not running.sessions:
+            # What the bridge itself says is whole; that it says nothing names its socket.
+            if error.error == UNAVAILABLE and str(path) in str(error) and not running.sessions:
                 running.error = varlink.unavailable(
                     f"cannot ask the bridge: {error}; see geoosctl status"
                 )

@@ -86,11 +86,20 @@ export class Labels {
       const at = map.view.toScreen(place.x, place.y);
       const x = Math.max(at.x + 2, map.view.insets.left + 18);
       if (at.y < 60 || x > at.x + map.view.scale - 40) continue;
-      const text = shortText(name, 48);
+      const text = this.#fitting(name, at.x + map.view.scale - x - 8);
       const right = x + context.measureText(text).width;
       context.fillText(text, x, at.y - 11);
       this.#nameBoxes.push({ left: x, right, top: at.y - 18, bottom: at.y - 4 });
     }
+  }
+
+  /** As much of a name as has room: the next district has a name as well. */
+  #fitting(name, room) {
+    let text = shortText(name, 48);
+    for (let most = text.length; most > 3 && this.context.measureText(text).width > room; most--) {
+      text = shortText(name, most);
+    }
+    return text;
   }
 
   #drawMark(map) {

@@ -17,6 +17,7 @@ import { Sessions } from "./sessions.js";
 import { Status } from "./status.js";
 import { Stream } from "./stream.js";
 import { applyTheme, FIRST_THEME } from "./theme.js";
+import { Welcome } from "./welcome.js";
 
 const $ = (id) => document.getElementById(id);
 const now = () => performance.now() / 1000;
@@ -36,6 +37,12 @@ const prompt = new Prompt({
   error: $("prompt-error"),
   models: $("prompt-models"),
   model: $("prompt-model"),
+});
+const welcome = new Welcome({
+  empty: $("empty"),
+  title: $("empty-title"),
+  advice: $("empty-advice"),
+  address: document.querySelector("#copy-address code"),
 });
 const status = new Status({
   body: document.body,
@@ -107,7 +114,7 @@ function takeToken(payload, session) {
 function refresh() {
   sessions.update();
   prompt.offer(scene.models);
-  $("empty").hidden = !stream.empty;
+  welcome.show(stream.empty);
   labels.names = new Map([...scene.districts].map(([index, { model }]) => [index, model ?? ""]));
   $("fit").setAttribute("aria-pressed", String(map.following));
 }
@@ -195,7 +202,11 @@ $("copy-address").addEventListener("click", copyAddress);
 addEventListener("keydown", onKey);
 addEventListener("resize", layOut);
 addEventListener("online", () => connection.retryNow());
-document.addEventListener("visibilitychange", () => document.hidden || connection.retryNow());
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  connection.retryNow();
+  welcome.show(stream.empty);
+});
 useTheme(FIRST_THEME);
 layOut();
 connection.open();

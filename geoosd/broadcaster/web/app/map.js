@@ -19,6 +19,8 @@ const TRAIL_TAU = 2.4;
 /** After so many seconds without news nothing shines any more. */
 const DARK_AFTER = TAU * 4.5;
 const TRAIL_STEPS = 28;
+/** How much brighter the curve is while no cell is in use. */
+const EMPHASIS = 2.2;
 const MAX_PIXEL_RATIO = 2;
 const QUAD = new Float32Array([-1, -1, 1, -1, -1, 1, 1, 1]);
 
@@ -26,6 +28,7 @@ export class TokenMap {
   #frame = null;
   #lastTime = 0;
   #lastLight = -Infinity;
+  #emphasis = EMPHASIS;
   #segments = new Map();
   #theme = null;
   #gl = null;
@@ -188,11 +191,22 @@ export class TokenMap {
   #draw(time) {
     this.#frame = null;
     const now = performance.now() / 1000;
-    const moving = this.view.step(Math.min(0.25, time - this.#lastTime));
+    const passed = Math.min(0.25, time - this.#lastTime);
+    const settling = this.#settle(passed);
+    const moving = this.view.step(passed) || settling;
     this.#lastTime = time;
     if (this.#gl !== null && this.#theme !== null) this.#drawLight(now);
     if (this.#theme !== null) this.labels.draw(this, now);
     if (moving || now - this.#lastLight < DARK_AFTER) this.redraw();
+  }
+
+  /** Bring the curve forward while there is nothing else to see; true while it still changes. */
+  #settle(seconds) {
+    const wanted = this.cells.memoryCount === 0 ? EMPHASIS : 1;
+    const apart = wanted - this.#emphasis;
+    const still = Math.abs(apart) < 0.01 || this.reducedMotion();
+    this.#emphasis = still ? wanted : this.#emphasis + apart * (1 - Math.exp(-2 * seconds));
+    return !still;
   }
 
   #drawLight(now) {
@@ -202,17 +216,18 @@ export class TokenMap {
     this.plane.begin(width, height);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE);
+    // The brightest wins: what crowds together stays apart instead of melting into a blot.
+    gl.blendEquation(gl.MAX);
     this.#drawCurve();
     this.#use(this.programs.memory, now);
     this.memoryLayer.draw(gl.TRIANGLE_STRIP, this.cells.memoryCount);
     if (now - this.#lastLight < DARK_AFTER) {
+      gl.blendEquation(gl.FUNC_ADD);
       this.#use(this.programs.trail, now, TRAIL_TAU);
       this.trailLayer.draw(gl.TRIANGLE_STRIP, this.cells.trails.count);
-      this.#use(this.programs.token, now, TAU);
-      // The brightest wins: tokens that crowd together stay apart instead of melting into a blot.
       gl.blendEquation(gl.MAX);
+      this.#use(this.programs.token, now, TAU);
       this.litLayer.draw(gl.TRIANGLE_STRIP, this.cells.lit.count);
-      gl.blendEquation(gl.FUNC_ADD);
     }
     gl.disable(gl.BLEND);
     this.#compose(width, height);
@@ -242,12 +257,12 @@ export class TokenMap {
   #drawCurve() {
     const { line } = this.programs;
     this.#use(line, 0);
-    const strength = this.#gl.getUniformLocation(line.program, "strength");
+    const { strength } = line.uniforms;
     for (const { depth, strength: share } of visibleDepths(this.view.scale)) {
-      this.#gl.uniform1f(strength, 0.15 * share);
+      this.#gl.uniform1f(strength, 0.15 * share * this.#emphasis);
       this.#drawLines(this.#curveOf(depth));
     }
-    this.#gl.uniform1f(strength, 0.2);
+    this.#gl.uniform1f(strength, 0.27);
     this.#drawLines(this.#linesOf("borders", () => districtBorders(this.#shown())));
   }
 
@@ -285,8 +300,8 @@ export class TokenMap {
     gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
     gl.bufferData(gl.ARRAY_BUFFER, points, gl.STATIC_DRAW);
     gl.enableVertexAttribArray(0);
-    gl.vertexAttribPointer(0, 2, gl.FLOAT, false, 0, 0);
-    const lines = { array, buffer, count: points.length / 2 };
+    gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
+    const lines = { array, buffer, count: points.length / 3 };
     this.#segments.set(name, lines);
     return lines;
   }

@@ -84,7 +84,7 @@ export class Sessions {
     const { strength, confidence } = session;
     const measured = strength.length > 0 || confidence.length > 0;
     row.trace.hidden = !measured;
-    row.absent.hidden = measured || session.tokens === 0;
+    row.absent.hidden = measured || session.measured !== false;
     if (!measured) return;
     row.trace.setAttribute("aria-label", traceText(strength, confidence));
     row.trace.title = traceText(strength, confidence);
@@ -110,7 +110,7 @@ function makeRow() {
   const foot = part("div", "session-foot", element);
   const figuresPart = part("span", "figures", foot);
   const absent = part("span", "absent", foot);
-  absent.textContent = "strength absent";
+  absent.textContent = "no probabilities";
   absent.title = "the server sends no probabilities for this request";
   const trace = part("canvas", "trace", foot);
   trace.setAttribute("role", "img");
@@ -131,7 +131,8 @@ function phaseText(session) {
     return `prefill ${session.processed ?? 0}/${session.total}`;
   }
   if (session.phase !== "ended") return session.phase;
-  return session.error ? "failed" : (session.finishReason ?? "ended");
+  if (session.error) return "failed";
+  return { stop: "done", length: "length limit" }[session.finishReason] ?? session.finishReason ?? "ended";
 }
 
 function figures(session, now) {

@@ -87,8 +87,8 @@ void main() {
   float star = mix(1.7, 3.0, weight) * pixel;
   float radius = mix(star * 1.7, cell * 0.46, square);
   uv = corner;
-  float strength = mix(0.10, 0.46, weight);
-  light = tinted(strength * mix(1.0, 0.36, square), model);
+  float strength = mix(0.16, 0.62, weight);
+  light = tinted(strength * mix(1.0, 0.4, square), model);
   gl_Position = toClip(toScreen(place) + corner * radius);
 }`;
 
@@ -148,16 +148,21 @@ void main() {
   color = light * across * (body + pulse);
 }`;
 
-/** The curve itself and the districts' borders, faint. */
+/** The curve itself, brighter towards its end, and the districts' borders; both faint. */
 export const LINE_VERTEX = `${COMMON}
-layout(location = 0) in vec2 place;
-void main() { gl_Position = toClip(toScreen(place)); }`;
+uniform float strength;
+layout(location = 0) in vec3 place;
+out float light;
+void main() {
+  light = strength * mix(0.75, 1.6, place.z);
+  gl_Position = toClip(toScreen(place.xy));
+}`;
 
 export const LINE_FRAGMENT = `#version 300 es
 precision highp float;
-uniform float strength;
+in float light;
 out vec4 color;
-void main() { color = vec4(strength); }`;
+void main() { color = vec4(light); }`;
 
 /** Intensity to the theme's colours, over a background that is deeper at its edges. */
 export const COMPOSE_VERTEX = `#version 300 es

@@ -12,6 +12,10 @@ export const SHADES = 16;
 /** Model tints; classes m0 .. m7. */
 export const TINTS = 8;
 
+/** The first shades, of what the model held to be unlikely, stand out on a wash of their colour. */
+const WASHED = 4;
+const WASH = 0.42;
+
 const TEXT_CONTRAST = 4.5;
 const MARK_CONTRAST = 3;
 
@@ -53,17 +57,18 @@ export function applyTheme(theme, root) {
   root.style.setProperty("--failure", readable(dark ? [255, 118, 118] : [176, 24, 24]));
   root.style.setProperty("--warning", readable(dark ? [255, 200, 110] : [138, 84, 0]));
   root.style.setProperty("--ramp", rampGradient(ramp));
-  setShades(root, ramp, readable);
+  setShades(root, ramp, raised(background, dark), text);
   const tints = modelTints(theme.tints.map(parseHex), ramp, background, text, root);
   return { rampPixels: rampPixels(ramp), tints, background, dark, css };
 }
 
-function setShades(root, ramp, readable) {
+function setShades(root, ramp, ground, text) {
   for (let shade = 0; shade < SHADES; shade++) {
     // The ramp's first third is nearly the background: text begins beyond it.
     const color = sampleRamp(ramp, 0.38 + (0.6 * shade) / (SHADES - 1));
-    root.style.setProperty(`--p${shade}`, readable(color));
-    root.style.setProperty(`--bar${shade}`, toHex(color));
+    const wash = mix(ground, color, shade < WASHED ? WASH : 0);
+    root.style.setProperty(`--p${shade}`, toHex(legible(color, wash, text, TEXT_CONTRAST)));
+    if (shade < WASHED) root.style.setProperty(`--wash${shade}`, toHex(wash));
   }
 }
 

@@ -8,7 +8,7 @@
 import { d2xy, districtToPlace, xy2d } from "./hilbert.js";
 
 const DEPTHS = [2, 4, 6, 8, 10];
-const FAINT_BELOW = 11;
+const FAINT_BELOW = 7;
 const MAX_SEGMENTS = 24000;
 
 /**
@@ -16,7 +16,7 @@ const MAX_SEGMENTS = 24000;
  * in as one comes closer, coarse ones fade out when they have become frames of the picture.
  */
 export function depthStrength(spacing) {
-  return smoothstep(FAINT_BELOW, 34, spacing) * (1 - smoothstep(56, 170, spacing));
+  return smoothstep(FAINT_BELOW, 22, spacing) * (1 - smoothstep(40, 130, spacing));
 }
 
 /** Depths worth drawing at *scale* CSS pixels per district: `[{depth, strength}]`. */
@@ -32,7 +32,8 @@ export function visibleDepths(scale) {
  * @param {Iterable<number>} districts  their indices
  * @param {number} depth                even, 2..10
  * @param {{left: number, top: number, right: number, bottom: number}} box  world units
- * @returns {Float32Array} x, y of both ends, one segment after the other
+ * @returns {Float32Array} x, y and the share of the curve's length, of both ends, one segment after
+ *   the other
  */
 export function curveSegments(districts, depth, box) {
   const points = [];
@@ -40,12 +41,13 @@ export function curveSegments(districts, depth, box) {
   return Float32Array.from(points);
 }
 
-/** Borders of the districts, as segments like {@link curveSegments}. */
+/** Borders of the districts, as segments like {@link curveSegments}; no part of the curve: 0. */
 export function districtBorders(districts) {
   const points = [];
   for (const district of districts) {
     const { x, y } = districtToPlace(district);
-    points.push(x, y, x + 1, y, x + 1, y, x + 1, y + 1, x + 1, y + 1, x, y + 1, x, y + 1, x, y);
+    const corners = [[x, y], [x + 1, y], [x + 1, y + 1], [x, y + 1]];
+    corners.forEach((corner, i) => points.push(...corner, 0, ...corners[(i + 1) % 4], 0));
   }
   return Float32Array.from(points);
 }
@@ -59,15 +61,17 @@ function addDistrict(points, corner, depth, box) {
   const bottom = clampCell(Math.ceil((box.bottom - corner.y) * side));
   for (let row = top; row < bottom; row++) {
     for (let column = left; column < right; column++) {
-      if (points.length >= MAX_SEGMENTS * 4) return;
+      if (points.length >= MAX_SEGMENTS * 6) return;
       const index = xy2d(column, row, depth);
       if (index + 1 >= side * side) continue;
       const next = d2xy(index + 1, depth);
       points.push(
         corner.x + (column + 0.5) / side,
         corner.y + (row + 0.5) / side,
+        index / (side * side),
         corner.x + (next.x + 0.5) / side,
         corner.y + (next.y + 0.5) / side,
+        (index + 1) / (side * side),
       );
     }
   }

@@ -29,6 +29,7 @@ export const MAX_TRACE = 96;
  * @property {number|null} tokensPerSecond  as the bridge stated it at the end
  * @property {string|null} finishReason
  * @property {string|null} error
+ * @property {boolean|null} measured  whether tokens come with probabilities; null: none came yet
  * @property {number[]} arrivals  monotonic times inside the rate window
  * @property {number[]} strength  the last values, oldest first; empty: absent
  * @property {number[]} confidence
@@ -62,6 +63,7 @@ export class Scene {
       session.started = view.started || null;
       this.modelIndex(session.model);
     }
+    for (const token of snapshot.tokens ?? []) notice(this.sessions.get(token.session), token);
   }
 
   /**
@@ -116,6 +118,7 @@ export class Scene {
       tokensPerSecond: null,
       finishReason: null,
       error: null,
+      measured: null,
       arrivals: [],
       strength: [],
       confidence: [],
@@ -159,6 +162,7 @@ export class Scene {
     const session = this.#session(payload.session);
     session.model ??= payload.model ?? null;
     if (payload.role === "prompt") return session;
+    notice(session, payload);
     if (session.phase !== "ended") session.phase = "generating";
     if (session.tokens === 0 && session.started !== null && timestamp >= session.started) {
       session.timeToFirstToken ??= timestamp - session.started;
@@ -201,6 +205,11 @@ export function tokensPerSecond(session, now) {
 export function shadeOf(token, shades) {
   const probability = probabilityOf(token);
   return probability === null ? null : Math.min(shades - 1, Math.floor(probability * shades));
+}
+
+/** Note whether a session's tokens tell their probability: one that does is enough. */
+function notice(session, token) {
+  if (session && token.role !== "prompt") session.measured ||= probabilityOf(token) !== null;
 }
 
 function remember(values, value) {
