@@ -1,7 +1,8 @@
 """The upstream's side of the proxy: HTTP/1.1 by h11 over trio streams, with a pool of idle ones.
 
 h11 directly, because it costs a tenth of what httpx takes to a first byte and passes trailers on
-(design: measured.md). One :class:`UpstreamConnection` carries one request at a time::
+(design: measured.md). Plain chunks, of which a stream has thousands, are read without it
+(:mod:`..core.framing`). One :class:`UpstreamConnection` carries one request at a time::
 
     connection = await pool.connect(origin)
     response = await connection.ask(request, body, trailers, timeout)  # or begin, send, end, heed
@@ -25,6 +26,7 @@ from urllib.parse import urlsplit
 import h11
 import trio
 
+from geoosd.bridge.core.framing import unchunk
 from geoosd.errors import UpstreamError
 
 CONNECT_SECONDS: Final = 5.0
@@ -79,6 +81,8 @@ class UpstreamConnection:
         self._stream = stream
         self._timeout = math.inf
         self._waiting = trio.CancelScope()
+        self._missing: int | None = None
+        """Bytes until the next chunk begins; None while h11 reads the answer."""
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
 
     async def ask(
@@ -144,14 +148,25 @@ class UpstreamConnection:
         There is at least one byte unless they are. Raises :class:`UpstreamError` when the upstream
         breaks off or is silent for too long.
         """
-        parts: list[bytes] = []
-        event = await self._next_event()
+        data = b""
+        while self._missing is not None:
+            data, rest = self._unchunk(await self._read())
+            if rest is not None:
+                self._missing = None
+                self._h11.receive_data(rest)
+            elif data:
+                return data, False
+        parts = [data]
+        event = self._parse() if data else await self._next_event()
         while event is not h11.NEED_DATA:
             if type(event) is h11.EndOfMessage:
                 self.trailers = list(event.headers.raw_items())
                 return b"".join(parts), True
             if type(event) is h11.Data:
                 parts.append(bytes(event.data))
+                if event.chunk_end and self._h11.trailing_data[0] == b"\r\n":
+                    self._missing = 0  # all that came ends with this chunk
+                    break
             event = self._parse()
         return b"".join(parts), False
 
@@ -199,20 +214,31 @@ class UpstreamConnection:
     async def _next_event(self) -> object:
         event = self._parse()
         while event is h11.NEED_DATA:
-            with trio.move_on_after(self._timeout) as patience:
-                self._waiting = patience  # a request that is still being sent moves its deadline
-                try:
-                    data = await self._stream.receive_some(RECEIVE_BYTES)
-                except trio.BrokenResourceError as error:
-                    raise self._broken(_why(error)) from None
-            if patience.cancelled_caught:
-                raise _too_late("it is silent", self._timeout)
-            if not data and not self.heard:
-                raise self._broken("it hung up")
-            self.heard = True
-            self._h11.receive_data(bytes(data))
+            self._h11.receive_data(await self._read())
             event = self._parse()
         return event
+
+    async def _read(self) -> bytes:
+        with trio.move_on_after(self._timeout) as patience:
+            self._waiting = patience  # a request that is still being sent moves its deadline
+            try:
+                data = await self._stream.receive_some(RECEIVE_BYTES)
+            except trio.BrokenResourceError as error:
+                raise self._broken(_why(error)) from None
+        if patience.cancelled_caught:
+            raise _too_late("it is silent", self._timeout)
+        if not data and not self.heard:
+            raise self._broken("it hung up")
+        self.heard = True
+        return bytes(data)
+
+    def _unchunk(self, piece: bytes) -> tuple[bytes, bytes | None]:
+        """The data in *piece*, and what h11 has to read: None where there is nothing."""
+        try:
+            data, rest, self._missing = unchunk(piece, self._missing or 0)
+        except ValueError as error:
+            raise self._broken(str(error)) from None
+        return data, rest if rest or not piece else None
 
     def _parse(self) -> object:
         try:

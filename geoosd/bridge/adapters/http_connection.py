@@ -74,7 +74,7 @@ class ClientRequest:
 
     async def send(self, data: bytes) -> None:
         """Send some of the body; returns when the client takes more."""
-        await self._connection.send(h11.Data(data=data))
+        await self._connection.send_data(data)
 
     async def finish(self, data: bytes = b"", trailers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Send the last of the body and its end; trailers go where the framing carries them."""
@@ -266,6 +266,13 @@ class Connection:
     async def send(self, event: h11.InformationalResponse | h11.Response | h11.Data) -> None:
         """Send one event. Raises trio's errors when the client is gone."""
         await self._stream.send_all(self._h11.send(event))
+
+    async def send_data(self, data: bytes) -> None:
+        """Send some of the body. Raises trio's errors when the client is gone."""
+        if self._chunked:  # of which h11 need not hear: it counts bytes of announced lengths alone
+            await self._stream.send_all(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            await self._stream.send_all(self._h11.send(h11.Data(data=data)))
 
     async def finish(self, data: bytes, trailers: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the last of the body and its end, in one piece."""
