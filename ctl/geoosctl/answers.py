@@ -38,7 +38,7 @@ class Answer:
         """Tokens, speed, time to first token, as far as they are known."""
         ended = self.ended or messages.SessionEnded(session="")
         counted = ended.usage.completion_tokens if ended.usage else None
-        parts = [f"{self.tokens if counted is None else counted} tokens"]
+        parts = [output.count(self.tokens if counted is None else counted, "token")]
         if ended.tokens_per_second is not None:
             parts.append(f"{output.number(ended.tokens_per_second)} tok/s")
         if ended.time_to_first_token is not None:

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from geoosctl import output
+from geoosctl import cells, output
 from geoosctl.answers import Answer
 
 NARROWEST: Final = 28
@@ -108,7 +108,7 @@ def _panel(answer: Answer, body: Text, width: int, name: str, height: int | None
     failed = answer.ended is not None and answer.ended.error
     return Panel(
         body,
-        title=Text(output.shorten(name, width), "bold not dim"),
+        title=Text(cells.shorten(name, width), "bold not dim"),
         subtitle=_state(answer, width),
         height=height,
         border_style="red" if failed else "dim",

@@ -55,7 +55,8 @@ def _rows(
 
 def _line(text: str) -> str:
     """In a menu of a shell nothing may act on the terminal."""
-    from geoosctl.output import shorten, visible
+    from geoosctl.cells import shorten
+    from geoosctl.output import visible
 
     return shorten(visible(text), 60)
 

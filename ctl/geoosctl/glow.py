@@ -8,10 +8,11 @@ in use. Places are those of docs/interfaces.md: x to the right, y down, a distri
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+
+from geoosctl.cells import columns_of
 
 _REMEMBERED: Final = 2048
 _FADE_SECONDS: Final = 4.0
@@ -169,10 +170,3 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
         used += columns
         at += 1
     yield text[start:]
-
-
-def columns_of(character: str) -> int:
-    """Columns that a character takes: 2 for wide ones, 0 for combining ones."""
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -57,14 +57,15 @@ def lines(files: Sequence[LocalFile]) -> Iterator[str]:
     rows = [
         [
             each.keeper,
-            output.shorten(output.visible(each.name), 38),
+            output.visible(each.name),
             output.size(each.bytes),
             output.visible(each.quantisation or "–"),
             output.visible(each.architecture or "–"),
         ]
         for each in files
     ]
-    head, *rest = output.table(["KEPT BY", "NAME", "SIZE", "TYPE", "KIND"], rows, align="<<><<")
+    titles = ["KEPT BY", "NAME", "SIZE", "TYPE", "KIND"]
+    head, *rest = output.table_within(titles, rows, ["NAME"], align="<<><<")
     yield head
     for each, line in zip(files, rest, strict=True):
         yield line

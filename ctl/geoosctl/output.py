@@ -11,12 +11,13 @@ import math
 import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import click
+
+from geoosctl import cells
 
 SCHEMA_VERSION = 1
 """``version`` of every JSON object; grows when a field changes its meaning or goes."""
@@ -113,6 +114,11 @@ def number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
 
 
+def count(number: int, word: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def clock(timestamp: float) -> str:
     """Local time of day with milliseconds."""
     moment = datetime.fromtimestamp(timestamp)
@@ -138,21 +144,25 @@ def table(
 
 
 def table_within(
-    head: Sequence[str], rows: Sequence[Sequence[str]], column: int, *, align: str = ""
+    head: Sequence[str], rows: Sequence[Sequence[str]], cut: Sequence[str], *, align: str = ""
 ) -> list[str]:
-    """A table in the terminal's width: cells of *column* are cut where they must be, so they have
-    no colour."""
+    """A table in the terminal's width, if that can be: cells of the columns *cut* are shortened
+    where they must be, the widest first, so they have no colour."""
     widths = _widths(head, rows)
+    columns = [head.index(each) for each in cut]
     over = sum(widths) + 2 * (len(widths) - 1) - terminal_width()
-    if over > 0:
-        widest = widths[column]
-        room = max(len(head[column]), widest - over)
-        rows = [[*row[:column], shorten(row[column], room), *row[column + 1 :]] for row in rows]
+    while over > 0 and (wide := [each for each in columns if widths[each] > len(head[each])]):
+        widths[max(wide, key=widths.__getitem__)] -= 1
+        over -= 1
+    rows = [
+        [cells.shorten(row[at], widths[at]) if at in columns else row[at] for at in range(len(row))]
+        for row in rows
+    ]
     return table(head, rows, align=align)
 
 
 def _widths(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(_width(row[index]) for row in [head, *rows]) for index in range(len(head))]
+    return [max(cells.width(row[index]) for row in [head, *rows]) for index in range(len(head))]
 
 
 def terminal_width() -> int:
@@ -160,32 +170,30 @@ def terminal_width() -> int:
     return shutil.get_terminal_size((80, 24)).columns
 
 
-def _row(cells: Sequence[str], widths: Sequence[int], sides: str) -> str:
-    padded = []
-    for cell, width, side in zip(cells, widths, sides, strict=True):
-        space = " " * (width - _width(cell))
-        padded.append(space + cell if side == ">" else cell + space)
+def _row(row: Sequence[str], widths: Sequence[int], sides: str) -> str:
+    padded = [
+        cells.pad(cell, width, right=side == ">")
+        for cell, width, side in zip(row, widths, sides, strict=True)
+    ]
     return "  ".join(padded).rstrip()
 
 
-def _width(cell: str) -> int:
-    return len(click.unstyle(cell))
+def line_width(taken: int) -> int:
+    """Columns for a line of text where *taken* of the terminal's are not to be had: at least 24,
+    and at most 120 with them."""
+    return max(24, min(120, terminal_width()) - taken)
 
 
 def wrapped(text: str, indent: int, *, dim: bool = False) -> Iterator[str]:
     """*text*, cleaned, in lines of the terminal's width, *indent* columns to the right."""
-    width = max(40, min(120, terminal_width()) - indent)
-    for line in textwrap.wrap(visible(text), width, break_on_hyphens=False):
+    for line in cells.wrap(visible(text), line_width(indent)):
         yield " " * indent + (click.style(line, dim=True) if dim else line)
 
 
-def labelled(label: str, text: str, indent: int) -> Iterator[str]:
-    """*text* as :func:`wrapped` has it, with *label* before its first line."""
-    first, *rest = list(wrapped(text, indent)) or [""]
-    yield f"{label:<{indent}}{first[indent:]}"
-    yield from rest
-
-
-def shorten(text: str, width: int, end: Literal["…"] = "…") -> str:
-    """*text* in at most *width* characters."""
-    return text if len(text) <= width else text[: max(0, width - 1)] + end
+def hanging(label: str, text: str) -> Iterator[str]:
+    """*label*, which may be coloured, and *text*, whose further lines stand under its first."""
+    margin = cells.width(label)
+    first, *rest = cells.wrap(visible(text), line_width(margin)) or [""]
+    yield label + first
+    for line in rest:
+        yield " " * margin + line

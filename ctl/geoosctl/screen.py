@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from geoosctl import output
+from geoosctl import cells, output
 from geoosctl.glow import Glow, Text
 
 _COLUMNS, _ROWS = 60, 12
@@ -139,5 +139,7 @@ class Screen:
             f"{left}  {right}{_CLEAR_LINE}\r\n" for left, right in zip(lines, text, strict=True)
         )
         missed = f", {self._missed} missed" if self._missed else ""
-        status = self.said or f"{self._tokens} tokens{missed}; Ctrl-C ends"
-        return f"{_HOME}{body}\x1b[2m{status[:columns]}\x1b[0m{_CLEAR_LINE}{_CLEAR_BELOW}"
+        status = self.said or f"{output.count(self._tokens, 'token')}{missed}; Ctrl-C ends"
+        return (
+            f"{_HOME}{body}\x1b[2m{cells.head(status, columns)}\x1b[0m{_CLEAR_LINE}{_CLEAR_BELOW}"
+        )

@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from geoosctl import output
+from geoosctl import cells, output
 from geoosd.structure.baseline import Change
 from geoosd.structure.churn import Hot
 from geoosd.structure.report import (
@@ -100,11 +100,7 @@ def _made_of(name: str, report: Report) -> str:
         return f"a change reaches {100 * terms['propagation']:.1f} % of modules"
     rules = [rule for rule in ("docstring", "naming", "length", "contracts") if rule in terms]
     broken = sum(len(report.offenders[rule]) for rule in rules)
-    return f"{len(rules)} rules, {_count(broken, 'offence')}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    return f"{output.count(len(rules), 'rule')}, {output.count(broken, 'offence')}"
 
 
 def _changes(changes: Sequence[Change]) -> Iterator[str]:
@@ -123,7 +119,7 @@ def _cycles(report: Report, debug: bool) -> Iterator[str]:
     if not report.cycles:
         return
     yield ""
-    yield click.style(_count(len(report.cycles), "import cycle"), bold=True)
+    yield click.style(output.count(len(report.cycles), "import cycle"), bold=True)
     shown = report.cycles if debug else report.cycles[:_SHOWN]
     for cycle in shown:
         path = " → ".join(cycle.path)
@@ -180,7 +176,7 @@ def _subsystems(subsystems: Sequence[Subsystem], entropy: float) -> Iterator[str
     largest = max(each.files for each in subsystems)
     width = min(40, max(len(each.name) for each in subsystems))
     for each in subsystems:
-        name = output.shorten(output.visible(each.name), width).ljust(width)
+        name = cells.pad(cells.shorten(output.visible(each.name), width), width)
         bar = _bar(each.files / largest).rstrip("·")
         yield f"  {name}  {each.files:>5}  {bar}"
     sizes = [each.files for each in subsystems if each.name != "(root)"]
@@ -219,7 +215,7 @@ def _width() -> int:
 
 
 def _fit(text: str, taken: int) -> str:
-    return output.shorten(output.visible(text), _width() - taken)
+    return cells.shorten(output.visible(text), _width() - taken)
 
 
 def _paragraph(text: str) -> Iterable[str]:

@@ -252,9 +252,10 @@ class Compositor:
         """Rates, queues, and what there is on the map."""
         now = trio.current_time()
         scene = self._scene
+        sessions = len(scene.in_flight)
         rate = self._tokens.per_second(now)
         return Report(
-            status=f"{rate:.0f} tokens/s, {len(scene.in_flight)} sessions, "
+            status=f"{rate:.0f} tokens/s, {sessions} session{'' if sessions == 1 else 's'}, "
             f"feed consumers {self._feed.consumers}; {self._painter.status()}",
             addresses=[str(self._runtime.paths.socket("ingest.sock")), *self._carrier.addresses],
             rates={

@@ -145,10 +145,10 @@ async def on_a_terminal(stand, until, **environ):
 @pytest.mark.slow
 async def test_a_terminal_shows_the_map(tmp_path):
     async with standing(tmp_path) as stand:
-        said = await on_a_terminal(stand, "1 tokens; Ctrl-C ends", COLORTERM="truecolor")
+        said = await on_a_terminal(stand, "1 token; Ctrl-C ends", COLORTERM="truecolor")
         assert said.startswith("\x1b[?1049h")
         assert said.rstrip().endswith("\x1b[?1049l")
-        drawn = next(part for part in said.split("\x1b[H") if "1 tokens" in part)
+        drawn = next(part for part in said.split("\x1b[H") if "1 token" in part)
         drawn = drawn.partition("\x1b[J")[0]  # the terminal itself echoes ^C after it
         lines = [STYLE.sub("", line) for line in drawn.split("\r\r\n")]  # ONLCR
         assert len(lines) == 24

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final
 import click
 from msgspec import Struct
 
-from geoosctl import archive, output, restoring, systemd
+from geoosctl import archive, cells, output, restoring, systemd
 from geoosctl.archive import Contents, Incoming
 from geoosctl.asking import listen, read
 from geoosctl.cli import Verb, settings
@@ -85,7 +85,7 @@ def backup(file: Path, keep: int | None) -> None:
             {"file": str(chosen), "bytes": size, "created": now, "files": files, "deleted": names}
         )
         return
-    output.echo(f"{chosen}: {output.size(size)}, {len(contents.files)} files")
+    output.echo(f"{chosen}: {output.size(size)}, {output.count(len(contents.files), 'file')}")
     for each in deleted:
         output.echo(f"deleted {each}")
 
@@ -178,7 +178,9 @@ class _Progress:
 
     def _say(self, text: str) -> None:
         if self._shown:
-            click.echo(f"\r\x1b[K{output.shorten(text, 78)}", nl=False, err=True)
+            click.echo(
+                f"\r\x1b[K{cells.shorten(text, output.terminal_width() - 1)}", nl=False, err=True
+            )
 
 
 def _rotate(directory: Path, keep: int) -> list[Path]:
@@ -264,7 +266,7 @@ def _restore(
         output.print_json({**members, "aside": str(aside)})
         return
     age = output.ago(time.time() - contents.header.created)
-    output.echo(f"restored {len(contents.files)} files of {age} ago")
+    output.echo(f"restored {output.count(len(contents.files), 'file')} of {age} ago")
     if target.config is None and any(each.path == "etc/geoos.toml" for each in contents.files):
         output.echo(
             "its configuration is left out: set GEOOS_CONFIG to the file that it should go to"

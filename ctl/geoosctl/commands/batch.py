@@ -24,7 +24,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import client, output
+from geoosctl import client, output, unlisted
 from geoosctl.cli import Settings, Verb, settings
 from geoosd.durable import replace_file
 from geoosd.errors import EX_SOFTWARE, GeoosError, MessageError, VarlinkError, reason_of
@@ -91,6 +91,7 @@ def batch(file: Path, concurrency: int, out: Path | None) -> int:
     todo = [task for task in tasks if task.id not in done]
     if done and not settings().json:
         output.echo(f"{len(done)} of {len(tasks)} have their answers already", err=True)
+    unlisted.warn(task.ask.model for task in todo if task.ask.model)
     try:
         with _opened(out) as target:
             failed = _ask_all(settings(), todo, concurrency, target, len(tasks))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 from msgspec import Struct
 
-from geoosctl import output, toml_lines
+from geoosctl import cells, output, toml_lines
 from geoosctl.cli import VerbGroup, settings
 from geoosd.config import Config, RawConfig, RawUpstream, configured, load
 from geoosd.errors import EX_CONFIG, ConfigError
@@ -124,7 +124,9 @@ def check(file: Path | None) -> int:
     else:
         output.echo(f"geoosctl: {output.visible(str(error))}", err=True)
         if line is not None:
-            output.echo(f"{line:>6} | {output.shorten(output.visible(text), 70)}", err=True)
+            output.echo(
+                f"{line:>6} | {cells.shorten(output.visible(text), output.line_width(9))}", err=True
+            )
     return 0 if error is None else EX_CONFIG
 
 

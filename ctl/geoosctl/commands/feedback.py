@@ -106,7 +106,7 @@ def list_feedback(session: str | None, model: str | None, limit: int) -> None:
     else:
         rows = [_row(each) for each in found.feedback]
         head = ["SESSION", "MODEL", "RATING", "TOKENS", "COMMENT"]
-        for line in output.table_within(head, rows, len(head) - 1):
+        for line in output.table_within(head, rows, ["MODEL", "COMMENT"]):
             output.echo(line)
 
 
@@ -114,7 +114,7 @@ def _row(said: Feedback) -> list[str]:
     last = "" if said.last is None else str(said.last)
     return [
         output.visible(said.session),
-        output.shorten(output.visible(said.model or "–"), 18),
+        output.visible(said.model or "–"),
         "★" * said.rating,
         "all" if said.first is None and said.last is None else f"{said.first or 0}-{last}",
         output.visible(said.comment or ""),
@@ -135,14 +135,14 @@ def summary(model: str | None) -> None:
     else:
         head = ["MODEL", "RATING", "COUNT", "1", "2", "3", "4", "5", "DONE", "FIRST"]
         rows = [_summary_row(each) for each in found.models]
-        for line in output.table(head, rows, align="<>>>>>>>>>"):
+        for line in output.table_within(head, rows, ["MODEL"], align="<>>>>>>>>>"):
             output.echo(line)
 
 
 def _summary_row(said: ModelFeedback) -> list[str]:
     latency = "–" if said.latency is None else f"{said.latency:.2f} s"
     return [
-        output.shorten(output.visible(said.model or "–"), 26),
+        output.visible(said.model or "–"),
         f"{said.rating:.2f}",
         str(said.count),
         *(str(count) for count in said.ratings),

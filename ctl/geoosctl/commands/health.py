@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import output, systemd
+from geoosctl import cells, output, systemd
 from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
 from geoosctl.reported import how_to_restart, how_to_start, without_control
@@ -25,6 +24,10 @@ from geoosd.wire.reports import Check, Structure, Verdict
 _HEALTH_EXIT: dict[str, int] = {"healthy": 0, "warning": 1, "critical": 2, "unknown": 3}
 _WATCH_SECONDS = 1.0
 _TURNS = 5
+_VERDICT = 10
+"""Columns of a verdict with the space after it."""
+_READABLE = 32
+"""Columns that what a check found should have."""
 
 
 class Past(Struct):
@@ -134,23 +137,34 @@ def _show_health(found: Health, *, screen: bool) -> None:
 
 def _health_lines(found: Health, now: float) -> Iterator[str]:
     word = output.colored(found.status, bold=True)
-    yield from _hanging(f"{word}: ", found.root_cause or "everything works")
+    yield from output.hanging(f"{word}: ", found.root_cause or "everything works")
     if found.remedy:
         yield f"→ {output.visible(found.remedy)}"
     if not found.checks:
         return
     yield ""
-    name_width = max(len(check.name) for check in found.checks)
-    for check in found.checks:
-        padded = output.visible(check.name).ljust(name_width)
-        yield from _hanging(f"{_verdict(check.status)}  {padded}  ", _summary(check, now))
-        if check.remedy and check.remedy != found.remedy:
-            yield f"{' ' * 10}→ {output.visible(check.remedy)}"
+    yield from _check_lines(found, now)
     yield from _alert_lines(found.alerts, now)
     yield from _history_lines(found.history, now)
     if found.structure is not None:
         yield ""
         yield from _structure_lines(found.structure, now)
+
+
+def _check_lines(found: Health, now: float) -> Iterator[str]:
+    """Every check; what was found stands beside its name, or below where there is no room."""
+    longest = max(cells.width(output.visible(check.name)) for check in found.checks)
+    beside = output.terminal_width() >= _VERDICT + longest + _READABLE
+    for check in found.checks:
+        name, label = output.visible(check.name), f"{_verdict(check.status)}  "
+        if beside:
+            label += f"{cells.pad(name, longest)}  "
+        else:
+            yield label + name
+            label = " " * _VERDICT
+        yield from output.hanging(label, _summary(check, now))
+        if check.remedy and check.remedy != found.remedy:
+            yield f"{' ' * _VERDICT}→ {output.visible(check.remedy)}"
 
 
 def _alert_lines(alerts: Sequence[Alert], now: float) -> Iterator[str]:
@@ -159,7 +173,7 @@ def _alert_lines(alerts: Sequence[Alert], now: float) -> Iterator[str]:
         if not number:
             yield ""
         word = output.colored("warning")
-        yield from _hanging(f"{word}   alert {each.rule}  ", each.summary)
+        yield from output.hanging(f"{word}   alert {each.rule}  ", each.summary)
         yield f"{' ' * 10}for {output.ago(now - each.since)} → {output.visible(each.remedy)}"
 
 
@@ -170,7 +184,9 @@ def _history_lines(history: Sequence[Past], now: float) -> Iterator[str]:
     yield ""
     for past in history[-_TURNS:]:
         ago = f"{output.ago(now - past.at)} ago"
-        yield from _hanging(f"{_verdict(past.status)}  since {ago:<10}  ", past.root_cause or "–")
+        yield from output.hanging(
+            f"{_verdict(past.status)}  since {ago:<10}  ", past.root_cause or "–"
+        )
 
 
 def _structure_lines(found: Structure, now: float) -> Iterator[str]:
@@ -193,13 +209,3 @@ def _summary(check: Check, now: float) -> str:
         return check.summary
     age = output.ago(now - check.since).replace(" ", "\N{NO-BREAK SPACE}")
     return f"{check.summary}, for {age}"
-
-
-def _hanging(label: str, text: str) -> Iterator[str]:
-    """*label* and *text*, whose further lines stand under its first."""
-    margin = len(click.unstyle(label))
-    width = max(24, min(120, output.terminal_width()) - margin)
-    lines = textwrap.wrap(output.visible(text), width, break_on_hyphens=False) or [""]
-    yield label + lines[0]
-    for line in lines[1:]:
-        yield " " * margin + line

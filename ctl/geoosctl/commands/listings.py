@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
 
-from geoosctl import output
+from geoosctl import cells, output
 from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
 from geoosctl.reported import Model, Models
@@ -63,17 +62,16 @@ def _show_local(*, as_json: bool) -> None:
 
 def _model_lines(models: Sequence[Model]) -> Iterator[str]:
     """A row for each model and under it what it does; without addresses where they do not fit."""
-    width = output.terminal_width()
     head = ["MODEL", "STATE", "UPSTREAM", "ADDRESS"]
     rows = [_model_row(each) for each in models]
     lines = output.table(head, rows)
-    if any(len(click.unstyle(line)) > width for line in lines):
-        lines = output.table(head[:-1], [row[:-1] for row in rows])
+    if any(cells.width(line) > output.terminal_width() for line in lines):
+        shorter = [row[:-1] for row in rows]
+        lines = output.table_within(head[:-1], shorter, ["MODEL", "UPSTREAM"])
     yield lines[0]
     for model, line in zip(models, lines[1:], strict=True):
         yield line
-        for part in textwrap.wrap(_can(model), max(40, width) - 2, break_on_hyphens=False):
-            yield "  " + click.style(part, dim=True)
+        yield from output.wrapped(_can(model), 2, dim=True)
 
 
 def _model_row(model: Model) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from geoosctl import flags, output
+from geoosctl import flags, output, unlisted
 from geoosctl.answers import Answer, progress_text
 from geoosctl.asking import listen
 from geoosctl.cli import Verb, settings
@@ -88,6 +88,7 @@ def prompt(
         "system": system,
         "parameters": parameters,
     }
+    unlisted.warn(models)
     if settings().json:
         return _stream_json(call)
     screen = _screen(several=every or len(models) > 1)

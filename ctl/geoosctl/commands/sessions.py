@@ -76,7 +76,7 @@ def sessions(model: str | None, since: float | None, limit: int) -> None:
     else:
         head = ["SESSION", "BEGAN", "MODEL", "TOKENS", "TOK/S", "END"]
         rows = [_row(each, time.time()) for each in found.sessions]
-        for line in output.table_within(head, rows, len(head) - 1, align="<><>><"):
+        for line in output.table_within(head, rows, ["MODEL", "END"], align="<><>><"):
             output.echo(line)
 
 
@@ -85,7 +85,7 @@ def _row(session: Session, now: float) -> list[str]:
     return [
         output.visible(session.id),
         f"{output.ago(now - session.started)} ago",
-        output.shorten(output.visible(session.model or "–"), 22),
+        output.visible(session.model or "–"),
         str(session.tokens),
         "–" if speed is None else output.number(speed),
         output.visible(_end(session)),
@@ -134,7 +134,7 @@ def show(session_id: str) -> None:
         output.print_json(msgspec.to_builtins(whole))
         return
     for name, value in _facts(part.session):
-        for line in output.labelled(name, value, 20):
+        for line in output.hanging(f"{name:<20}", value):
             output.echo(line)
     for line in _readable(part, parts):
         sys.stdout.write(output.visible(line, lines=True) if sys.stdout.isatty() else line)
@@ -218,7 +218,9 @@ def replay(session_id: str, speed: float) -> None:
         error = envelope.get("payload", {}).get("error")
         if sys.stderr.isatty() and not options.json:
             click.echo(
-                f"\r\x1b[Kreplay {reply.get('session')}: {told} messages", nl=False, err=True
+                f"\r\x1b[Kreplay {reply.get('session')}: {output.count(told, 'message')}",
+                nl=False,
+                err=True,
             )
     if sys.stderr.isatty() and not options.json:
         click.echo("\r\x1b[K", nl=False, err=True)

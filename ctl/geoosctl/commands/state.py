@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from geoosctl import journal, output, systemd
+from geoosctl import cells, journal, output, systemd
 from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
 from geoosctl.reported import Daemons, Entry, how_to_start, without_control
@@ -198,9 +198,9 @@ def _wrapped(text: str, *, dim: bool = False) -> Iterator[str]:
 def _request_table(requests: Sequence[Request], now: float) -> list[str]:
     rows = [
         [
-            output.shorten(output.visible(each.session), 12),
+            cells.shorten(output.visible(each.session), 12),
             output.visible(each.model or "–"),
-            output.shorten(output.visible(each.upstream or "–"), 12),
+            output.visible(each.upstream or "–"),
             output.visible(_phase(each)),
             str(each.tokens),
             "–" if each.tokens_per_second is None else output.number(each.tokens_per_second),
@@ -209,7 +209,7 @@ def _request_table(requests: Sequence[Request], now: float) -> list[str]:
         for each in requests
     ]
     head = ["REQUEST", "MODEL", "UPSTREAM", "PHASE", "TOKENS", "TOK/S", "FOR"]
-    return output.table_within(head, rows, head.index("MODEL"), align="<<<<>>>")
+    return output.table_within(head, rows, ["MODEL", "UPSTREAM"], align="<<<<>>>")
 
 
 def _phase(request: Request) -> str:

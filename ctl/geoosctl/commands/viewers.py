@@ -9,7 +9,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from geoosctl import completion, output
+from geoosctl import cells, completion, output
 from geoosctl.asking import ask, ask_for
 from geoosctl.cli import VerbGroup, settings
 
@@ -73,12 +73,12 @@ def disconnect(viewer: str) -> None:
 
 def _lines(found: Sequence[Viewer], now: float) -> list[str]:
     """A row for each viewer; without TICK and SENT where they do not fit."""
-    width = output.terminal_width()
     head = ["VIEWER", "ADDRESS", "SINCE", "RATE", "LAG", "DROPPED", "CHANNELS", "TICK", "SENT"]
     rows = [_viewer_row(each, now) for each in found]
     lines = output.table(head, rows, align="<<>>>><>>")
-    if any(len(click.unstyle(line)) > width for line in lines):
-        lines = output.table(head[:-2], [row[:-2] for row in rows], align="<<>>>><")
+    if any(cells.width(line) > output.terminal_width() for line in lines):
+        shorter, cut = [row[:-2] for row in rows], ["ADDRESS", "CHANNELS"]
+        lines = output.table_within(head[:-2], shorter, cut, align="<<>>>><")
     return lines
 
 

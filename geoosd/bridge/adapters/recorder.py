@@ -357,7 +357,8 @@ class Recorder:
             )
         if self._settings.record == "off":
             return "healthy", "sessions are not recorded", None
-        return "healthy", f"{self._settings.record} of sessions is recorded", None
+        kept = "all messages" if self._settings.record == "full" else "no text and no token ids"
+        return "healthy", f"sessions are recorded, {kept}", None
 
     def _count(self, refused: int) -> None:
         if refused > self._refused:

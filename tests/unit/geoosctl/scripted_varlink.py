@@ -15,7 +15,7 @@ class ScriptedServer:
     """Answers each call with what ``answers`` has for its method.
 
     A dict is the reply's parameters; a list of dicts are several replies; bytes go out as they are;
-    None keeps silent; a string is an error's name.
+    None keeps silent; a string is an error's name. Other methods are not found.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,7 +66,10 @@ class ScriptedServer:
         call = json.loads(data[:-1])
         self.calls.append(call)
         self.called.set()
-        answer = self.answers[call["method"]]
+        try:
+            answer = self.answers[call["method"]]
+        except KeyError:
+            answer = "org.varlink.service.MethodNotFound"
         if answer is None:
             connection.recv(1)  # until the caller gives up
             return

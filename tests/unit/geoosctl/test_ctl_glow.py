@@ -2,7 +2,8 @@
 
 import re
 
-from geoosctl.glow import Glow, Text, columns_of
+from geoosctl.cells import columns_of
+from geoosctl.glow import Glow, Text
 from geoosctl.screen import Screen
 
 STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

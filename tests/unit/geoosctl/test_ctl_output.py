@@ -11,7 +11,7 @@ import sys
 import click
 import pytest
 
-from geoosctl import output
+from geoosctl import cells, output
 from geoosctl.commands import prompt
 from geoosd.wire.messages import SessionEnded, TokenVisualizationUpdate
 
@@ -58,28 +58,53 @@ def test_a_table_is_aligned_whatever_its_colours():
 def test_a_table_fits_the_terminal(monkeypatch):
     head, rows = ["A", "LONG", "B"], [["1", "x" * 40, "2"], ["3", "y", "4"]]
     monkeypatch.setenv("COLUMNS", "80")
-    assert output.table_within(head, rows, 1) == output.table(head, rows)
+    assert output.table_within(head, rows, ["LONG"]) == output.table(head, rows)
     for width in (46, 45, 30, 12):
         monkeypatch.setenv("COLUMNS", str(width))
-        lines = [click.unstyle(line) for line in output.table_within(head, rows, 1)]
+        lines = [click.unstyle(line) for line in output.table_within(head, rows, ["LONG"])]
         assert max(map(len, lines)) == min(width, 46)
     monkeypatch.setenv("COLUMNS", "3")  # no narrower than the heads
-    assert click.unstyle(output.table_within(head, rows, 1)[1]) == "1  xxx…  2"
+    assert click.unstyle(output.table_within(head, rows, ["LONG"])[1]) == "1  xxx…  2"
 
 
-def test_a_label_stands_before_the_first_line(monkeypatch):
+def test_of_several_columns_the_widest_is_cut_first(monkeypatch):
+    head, rows = ["MODEL", "N", "END"], [["m" * 30, "1", "e" * 10]]
+    for width, model, end in ((40, 25, 10), (27, 12, 10), (20, 7, 8), (13, 5, 3), (5, 5, 3)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        row = click.unstyle(output.table_within(head, rows, ["MODEL", "END"])[1])
+        assert [len(cell) for cell in row.split()] == [model, 1, end]
+
+
+def test_a_table_is_aligned_by_columns_and_not_by_characters(monkeypatch):
+    head = ["MODEL", "STATE"]
+    rows = [["通义千问-7b", "ready"], ["gemma-🦄", "ready"], ["żo\u0301łć-2b", "ready"]]
+    lines = [click.unstyle(line) for line in output.table(head, rows)]
+    assert {cells.width(line[: line.index(line.split()[1])]) for line in lines} == {13}
+    monkeypatch.setenv("COLUMNS", "14")
+    cut = [click.unstyle(line) for line in output.table_within(head, rows, ["MODEL"])]
+    assert cut[1:] == ["通义千…  ready", "gemma-…  ready", "żo\u0301łć-2b  ready"]
+
+
+def test_further_lines_hang_below_the_first(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    lines = list(output.labelled("values", "one two three four five six seven eight nine", 20))
+    lines = list(output.hanging(f"{'values':<20}", "one two three four five six seven eight nine"))
     assert lines == [
         "values              one two three four five six seven eight",
         " " * 20 + "nine",
     ]
-    assert list(output.labelled("empty", "", 8)) == ["empty   "]
+    assert list(output.hanging("empty   ", "")) == ["empty   "]
+    coloured = output.colored("warning") + ": "
+    first, second = output.hanging(coloured, "思考" * 20)
+    assert first == coloured + "思考" * 12 + "思"
+    assert second == " " * 9 + "考" + "思考" * 7
 
 
-def test_shorten():
-    assert output.shorten("abcdef", 4) == "abc…"
-    assert output.shorten("abc", 4) == "abc"
+def test_count():
+    assert [output.count(number, "file") for number in (0, 1, 2)] == [
+        "0 files",
+        "1 file",
+        "2 files",
+    ]
 
 
 def test_color_is_for_terminals(monkeypatch):

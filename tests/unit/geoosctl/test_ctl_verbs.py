@@ -405,8 +405,8 @@ def test_prompt_prints_the_answer_alone(control, geoosctl):
     result = geoosctl("prompt", "hi", "--model", "gemma", "--param", "seed=1", "--param", "stop=x")
     assert result.exit_code == 0
     assert result.stdout_bytes == b"a \x1b[31mcurve\r\nthat fills\n", "as the model sent it"
-    assert result.stderr == ""
-    assert control.calls[0]["parameters"] == {
+    assert result.stderr == "", "nobody can tell which models there are"
+    assert control.calls[-1]["parameters"] == {
         "prompt": "hi",
         "model": "gemma",
         "parameters": {"seed": 1, "stop": "x"},
@@ -434,7 +434,34 @@ def test_prompt_to_several_models_makes_labelled_blocks(control, geoosctl):
     assert result.exit_code == 70
     assert result.stdout == "== qwen ==\ntwo\n== gemma ==\none\n"
     assert result.stderr == "geoosctl: gemma: the upstream broke off\n"
-    assert control.calls[0]["parameters"]["models"] == ["gemma", "qwen"]
+    assert control.calls[-1]["parameters"]["models"] == ["gemma", "qwen"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("gemna", "'gemna', so the default one is asked; do you mean gemma?"),
+        ("nothing-like-it", "'nothing-like-it', so the default one is asked; see: geoosctl models"),
+        ("desk/gemna", "'desk/gemna', so desk is asked; do you mean desk/gemma?"),
+        ("desc/gemma", "'desc/gemma', so the default one is asked; do you mean desk/gemma?"),
+        ("x\x1b[31m", "'x\\x1b[31m', so the default one is asked; see: geoosctl models"),
+        ("gemma", None),
+        ("desk/gemma", None),
+    ],
+)
+def test_who_asks_a_model_that_no_server_lists_is_told(control, geoosctl, tmp_path, asked, words):
+    address = "http://127.0.0.1:1"
+    listed = {"id": "gemma", "upstream": "desk", "upstream_url": address, "state": "ready"}
+    control.answers[f"{CONTROL}.ListModels"] = {"models": [{**listed, "chat": True}]}
+    control.answers[f"{CONTROL}.Prompt"] = [token("x"), ended(), {"message": None}]
+    said = f"geoosctl: no server lists {words}\n" if words else ""
+    result = geoosctl("prompt", "hi", "--model", asked)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "x\n", said)
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("\n".join([json.dumps({"prompt": "hi", "model": asked})] * 2))
+    batch = geoosctl("batch", str(file), "--out", "-")
+    assert batch.exit_code == 0
+    assert batch.stderr == said, "once, however many prompts ask for it"
 
 
 def test_prompt_as_json_lines(control, geoosctl):
