@@ -251,6 +251,7 @@ class Control:
             status.status,
             health,
             restarted_ago=daemon.lifeline.restarted_ago(trio.current_time()),
+            wanted=daemon.lifeline.wanted,
             restarts=daemon.lifeline.restarts,
             took=took,
         )

@@ -286,6 +286,37 @@ def test_timers_start_their_jobs_and_health_tells(running):
         running.run("geoosctl", "restart", "control")
 
 
+def test_a_restart_that_somebody_asks_for_is_no_fault_and_a_crash_is(running):
+    def entry(daemon):
+        daemons = json.loads(running.call("geoosctl", "--json", "status").stdout)["daemons"]
+        return next(each for each in daemons if each["name"] == daemon)
+
+    def process_of(daemon):
+        checks = {each["name"]: each for each in health(running)[1]["checks"]}
+        return checks.get(f"{daemon}: process", {"status": "unknown", "summary": ""})
+
+    def told(daemon, words, verdict):
+        found = process_of(daemon)
+        return words in found["summary"] and found["status"] == verdict
+
+    for daemon, *command in (
+        ("compositor", "geoosctl", "restart", "compositor"),
+        ("bridge", "systemctl", "restart", "geoos-bridge"),
+        ("broadcaster", "geoosctl", "restart", "broadcaster"),
+    ):
+        before = entry(daemon)["restarts"]
+        running.run(*command)
+        until(lambda name=daemon: told(name, "as was asked", "healthy"), f"{daemon} is told of")
+        assert entry(daemon)["restarted"] is not None
+        assert entry(daemon)["restarts"] == before
+        assert f"the {daemon} restarted" not in (health(running)[1]["root_cause"] or "")
+    running.run("systemctl", "kill", "-s", "KILL", "geoos-bridge")
+    until(lambda: told("bridge", "restarted", "warning"), "the crash is told of")
+    found = health(running)[1]
+    assert found["root_cause"].endswith("it ended and was started again")
+    assert entry("bridge")["restarts"] > 0
+
+
 def is_well(machine):
     """Healthy, or with nothing left to tell but that something was restarted."""
     code, found = health(machine)

@@ -39,7 +39,7 @@ class Daemon:
         self.path = paths.varlink(name)
         self._paths = paths
         self.lifeline = Lifeline()
-        self._keeper = place.keeper
+        self.keeper = place.keeper
 
     async def ask(
         self, method: str, kind: type[T], parameters: Mapping[str, Any] | None = None
@@ -68,7 +68,7 @@ class Daemon:
 
     async def absence(self) -> Absence:
         """Why nobody answers: systemd's word, else what knocking once more finds."""
-        if known := await units.ask(self.name, self._keeper, self._paths):
+        if known := await units.ask(self.name, self.keeper, self._paths):
             return known
         answer = _knock(self.path)
         start = f"geoosctl start {self.name}"
@@ -86,7 +86,7 @@ class Daemon:
         if self.lifeline.gone:
             reason = f"timed out: pid {self.lifeline.pid} has ended and no other answers yet"
             # In the foreground its log went with it; ``geoosd up`` says at its start what is wrong.
-            again = self._keeper == "foreground"
+            again = self.keeper == "foreground"
             return Absence(
                 reason, "geoosctl restart" if again else f"geoosctl logs --unit {self.name}"
             )

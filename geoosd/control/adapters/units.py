@@ -18,7 +18,14 @@ from geoosd.config import SYSTEM_RUNTIME_DIR, Paths
 from geoosd.control.core import jobs
 from geoosd.control.core.observation import Absence
 from geoosd.control.core.remedy import Keeper, Place
-from geoosd.control.core.unit import PROPERTIES, absence, refused, unit_of
+from geoosd.control.core.unit import (
+    PROPERTIES,
+    RESTARTS,
+    absence,
+    refused,
+    unit_of,
+    was_asked_for,
+)
 from geoosd.runtime.health import HealthRegistry
 
 JOBS_INTERVAL = 5.0
@@ -40,6 +47,14 @@ async def ask(daemon: str, keeper: Keeper, paths: Paths) -> Absence | None:
     if keeper == "foreground":
         return _noted(paths.last_words(daemon))
     return absence(daemon, await _show(keeper, PROPERTIES, [unit_of(daemon)]))
+
+
+async def restarted_as_asked(daemon: str, keeper: Keeper) -> bool:
+    """Whether somebody asked for the restart of *daemon* that was just seen, as far as is known:
+    ``geoosd up`` restarts only what has ended by itself."""
+    if keeper == "foreground":
+        return False
+    return was_asked_for(await _show(keeper, [RESTARTS], [unit_of(daemon)]))
 
 
 async def look_at_jobs(keeper: Keeper, health: HealthRegistry) -> None:

@@ -13,6 +13,7 @@ import trio
 from msgspec import Struct
 
 from geoosd.control.adapters.ask import Daemon
+from geoosd.control.adapters.units import restarted_as_asked
 from geoosd.errors import FrameTooLarge, MessageError
 from geoosd.runtime.logs import Log
 from geoosd.wire import events
@@ -56,6 +57,18 @@ def _lost(daemon: Daemon, log: Log) -> None:
         log.warning("daemon went away", pid=daemon.lifeline.pid, **events.DAEMON_LOST.fields)
 
 
+async def _saw(daemon: Daemon, seen: _Seen, log: Log) -> None:
+    """It answered. Where it is another process than before, was that wanted? Its keeper knows."""
+    life = daemon.lifeline
+    wanted = False
+    if another := life.is_another(seen.pid, seen.since):
+        wanted = await restarted_as_asked(daemon.name, daemon.keeper)
+    life.saw(seen.pid, seen.since, trio.current_time(), wanted=wanted)
+    if another:
+        say = log.info if wanted else log.warning
+        say("daemon was restarted", pid=seen.pid, asked=wanted, **events.DAEMON_RESTARTED.fields)
+
+
 async def _hangs_up(daemon: Daemon, stream: trio.SocketStream, log: Log) -> bool:
     """Ask again and again; True when the daemon hung up, False when it answered nonsense."""
     splitter = wire.Splitter()
@@ -70,8 +83,7 @@ async def _hangs_up(daemon: Daemon, stream: trio.SocketStream, log: Log) -> bool
                     return True
                 messages = splitter.receive(chunk)
             seen = msgspec.convert(wire.decode_reply(messages[-1]).parameters, _Answer).status
-            if daemon.lifeline.saw(seen.pid, seen.since, trio.current_time()):
-                log.warning("daemon was restarted", pid=seen.pid, **events.DAEMON_RESTARTED.fields)
+            await _saw(daemon, seen, log)
             with trio.move_on_after(INTERVAL):
                 return not await stream.receive_some(1)
     except trio.BrokenResourceError:

@@ -22,13 +22,16 @@ class Lifeline:
     start in seconds since the epoch.
     """
 
-    __slots__ = ("_answers", "_lost", "_restarted_at", "pid", "restarts", "since")
+    __slots__ = ("_answers", "_lost", "_restarted_at", "pid", "restarts", "since", "wanted")
 
     def __init__(self) -> None:
         self.pid: int | None = None
         """The newest known process; None before the first answer."""
         self.since = 0.0
         self.restarts = 0
+        """How often it ended and was started again, without anybody asking for it."""
+        self.wanted = False
+        """Whether somebody asked for the last restart."""
         self._lost = False
         self._restarted_at: float | None = None
         self._answers: deque[float] = deque(maxlen=ANSWERS)
@@ -38,22 +41,26 @@ class Lifeline:
         self._answers.append(seconds)
         return min(self._answers) if len(self._answers) == ANSWERS else 0.0
 
-    def saw(self, pid: int, since: float, now: float) -> bool:
-        """The daemon answered; True when it is another process than before.
+    def is_another(self, pid: int, since: float) -> bool:
+        """Whether this is another process than the one that was seen before.
 
         A start later than the known one is a restart only after a loss: a daemon that becomes
         active sets its start once more.
         """
-        another = self.pid is not None and (pid != self.pid or (self._lost and since > self.since))
-        self.pid, self.since, self._lost = pid, since, False
-        if another:
-            self.restarts += 1
+        return self.pid is not None and (pid != self.pid or (self._lost and since > self.since))
+
+    def saw(self, pid: int, since: float, now: float, *, wanted: bool = False) -> None:
+        """The daemon answered; *wanted*: if it is another process, then because somebody asked."""
+        if self.is_another(pid, since):
+            self.restarts += not wanted
+            self.wanted = wanted
             self._restarted_at = now
-        return another
+        self.pid, self.since, self._lost = pid, since, False
 
     def returned(self, now: float) -> None:
         """It was restarted before anybody watched it, as only control itself can know of itself."""
         self.restarts += 1
+        self.wanted = False
         self._restarted_at = now
 
     def lost(self) -> bool:

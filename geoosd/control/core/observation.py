@@ -27,8 +27,9 @@ class Absence:
 class Observation:
     """One daemon as control found it: it answered (``status`` and ``health``) or is ``absent``.
 
-    ``restarted_ago`` is seconds since its last restart if that is still news, ``restarts`` how many
-    there were, ``took`` how many seconds each of its last answers took at least.
+    ``restarted_ago`` is seconds since its last restart if that is still news, ``wanted`` whether
+    somebody asked for that one, ``restarts`` how many there were that nobody asked for, ``took``
+    how many seconds each of its last answers took at least.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Observation:
     health: DaemonHealth | None = None
     absent: Absence | None = None
     restarted_ago: float | None = None
+    wanted: bool = False
     restarts: int = 0
     took: float = 0.0
 
@@ -46,7 +48,7 @@ def process(observation: Observation, now: float) -> Check:
         absent = observation.absent
         verdict: Verdict = "warning" if absent.stopped else "critical"
         return Check("process", verdict, absent.reason, absent.remedy, now)
-    if observation.restarted_ago is not None:
+    if observation.restarted_ago is not None and not observation.wanted:
         ago = observation.restarted_ago
         return Check(
             "process",
@@ -65,4 +67,7 @@ def process(observation: Observation, now: float) -> Check:
         return Check("process", "warning", f"is starting: {status.status}", None, status.since)
     if not health.checks:
         return Check("process", "unknown", "answers, but reports no checks", None, status.since)
-    return Check("process", "healthy", f"{status.state}, pid {status.pid}", None, status.since)
+    text = f"{status.state}, pid {status.pid}"
+    if observation.restarted_ago is not None:
+        text += f"; restarted {observation.restarted_ago:.0f} s ago, as was asked"
+    return Check("process", "healthy", text, None, status.since)

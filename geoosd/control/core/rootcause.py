@@ -316,19 +316,21 @@ def _the_canary_is_lost(case: _Case) -> _Cause | None:
 
 
 def _a_restart(case: _Case) -> _Cause | None:
-    """A daemon that has just come back explains links that are not up again yet."""
+    """A daemon that has just come back explains links that are not up again yet.
+
+    If somebody asked for that, and nobody misses anything, it is no cause of trouble.
+    """
     fresh = [each for each in case.observations.values() if each.restarted_ago is not None]
-    if not fresh:
-        return None
-    newest = min(fresh, key=lambda each: (_start_order(each.name), each.restarted_ago))
-    explained = [
-        finding
-        for neighbour, words in EXPLAINS.get(newest.name, ())
-        for finding in case.bad(neighbour, words)
-    ]
-    root = _process_of(case, newest.name)
-    text = f"{_the(newest.name)} {root.check.summary}: it ended and was started again"
-    return _Cause(text, root.check.remedy, root, tuple(explained))
+    for each in sorted(fresh, key=lambda each: (_start_order(each.name), each.restarted_ago)):
+        explained = _complaints_about(case, [each.name])
+        root = _process_of(case, each.name)
+        if not each.wanted:
+            text = f"{_the(each.name)} {root.check.summary}: it ended and was started again"
+            return _Cause(text, root.check.remedy, root, explained)
+        if explained:
+            text = f"{_the(each.name)} restarted {each.restarted_ago:.0f} s ago, as was asked"
+            return _Cause(text, None, root, explained)
+    return None
 
 
 def _a_link_is_down(case: _Case) -> _Cause | None:

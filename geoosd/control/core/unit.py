@@ -11,6 +11,7 @@ from geoosd.control.core.observation import Absence
 from geoosd.errors import EX_CONFIG
 
 PROPERTIES: Final = ("LoadState", "ActiveState", "ExecMainStatus", "StatusText")
+RESTARTS: Final = "NRestarts"
 
 
 def unit_of(daemon: str) -> str:
@@ -39,6 +40,15 @@ def absence(daemon: str, shown: str) -> Absence | None:
         reason = "it failed too often in a short time, and systemd has given it up"
         return Absence(reason, start)
     return None
+
+
+def was_asked_for(shown: str) -> bool:
+    """Whether the process that runs was started by a job and not by ``Restart=``.
+
+    *shown* is the unit's ``NRestarts`` (systemd.service(5)): it counts the restarts of systemd's
+    own, and begins anew when somebody starts or restarts the unit.
+    """
+    return shown.strip() == f"{RESTARTS}=0"
 
 
 def refused(why: str, start: str) -> Absence:

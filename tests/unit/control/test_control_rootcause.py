@@ -16,10 +16,11 @@ def status(name, links=(), state="active"):
     return DaemonStatus(name, state, "", 42, "0.1.0", 900.0, 1 << 20, links=list(links))
 
 
-def fine(name, *checks, links=(), state="active", restarted_ago=None):
+def fine(name, *checks, links=(), state="active", restarted_ago=None, wanted=False):
     found = list(checks) or [Check("self", "healthy", "works", None, 900.0)]
     health = DaemonHealth(worst([each.status for each in found]), found)
-    return Observation(name, status(name, links, state), health, restarted_ago=restarted_ago)
+    found = status(name, links, state)
+    return Observation(name, found, health, restarted_ago=restarted_ago, wanted=wanted)
 
 
 def gone(name, reason="refused: nobody listens"):
@@ -225,6 +226,39 @@ def test_a_recent_restart_is_a_warning_and_explains_what_is_not_up_again():
     assert found.remedy == "geoosctl logs --unit compositor"
     explained = {check.name: check.summary for check in found.checks}["bridge: ingest link"]
     assert explained.endswith("(because the compositor restarted 12 s ago)")
+
+
+def test_a_restart_that_was_asked_for_is_no_trouble():
+    found = judge([fine("bridge"), fine("compositor", restarted_ago=3.0, wanted=True)], NOW)
+    assert (found.status, found.root_cause, found.remedy) == ("healthy", None, None)
+    said = {check.name: check.summary for check in found.checks}["compositor: process"]
+    assert said.endswith("; restarted 3 s ago, as was asked")
+
+
+def test_a_restart_that_was_asked_for_explains_what_is_not_up_again():
+    found = judge(
+        [
+            fine("bridge", links=[link("ingest", "/x/ingest.sock")]),
+            fine("compositor", restarted_ago=2.0, wanted=True),
+        ],
+        NOW,
+    )
+    assert found.status == "warning"
+    assert found.root_cause == "the compositor restarted 2 s ago, as was asked"
+    assert found.remedy is None
+    explained = {check.name: check.summary for check in found.checks}["bridge: ingest link"]
+    assert explained.endswith("(because the compositor restarted 2 s ago, as was asked)")
+
+
+def test_a_crash_is_told_beside_a_restart_that_was_asked_for():
+    found = judge(
+        [
+            fine("compositor", restarted_ago=2.0, wanted=True),
+            fine("bridge", restarted_ago=5.0),
+        ],
+        NOW,
+    )
+    assert found.root_cause == "the bridge restarted 5 s ago: it ended and was started again"
 
 
 def test_a_restart_does_not_hide_what_is_critical():

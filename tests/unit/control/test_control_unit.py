@@ -3,7 +3,7 @@
 import pytest
 
 from geoosd.control.core.observation import Absence
-from geoosd.control.core.unit import absence
+from geoosd.control.core.unit import absence, was_asked_for
 
 
 def shown(**fields):
@@ -47,3 +47,11 @@ def test_one_that_failed_is_a_fault(status, text, reason, remedy):
 )
 def test_of_one_that_should_run_its_socket_tells_more(output):
     assert absence("bridge", output) is None
+
+
+@pytest.mark.parametrize(
+    ("shown", "wanted"),
+    [("NRestarts=0\n", True), ("NRestarts=1\n", False), ("NRestarts=10\n", False), ("", False)],
+)
+def test_systemd_counts_the_restarts_of_its_own(shown, wanted):
+    assert was_asked_for(shown) is wanted
