@@ -103,15 +103,16 @@ class Compositor:
             theme=lambda: self._themes.current,
             now=runtime.now,
             on_demand=self._ingest.pass_on,
-            on_watcher=lambda: self._frames.asked(),
+            on_watcher=lambda: self._frames.changed(),
             listen=partial(runtime.listen_unix, "feed", "feed.sock"),
         )
         self._feed: Feed = self._carrier
         self._painter = Painter(runtime.registry, Backends(runtime.log))
         settings = runtime.config.compositor
         self._frames = Frames(
-            Pacer(settings.fps, settings.decay_seconds),
+            Pacer(settings.fps),
             is_watched=lambda: bool(self._feed.views),
+            fades_until=self._fades_until,
             draw=self._draw_frame,
             registry=runtime.registry,
         )
@@ -203,7 +204,7 @@ class Compositor:
             self._tell_theme()
         settings = config.compositor
         self._scene.activation.set_decay(settings.decay_seconds, trio.current_time())
-        self._frames.pacer.set_pace(settings.fps, settings.decay_seconds)
+        self._frames.pacer.set_pace(settings.fps)
         self._frames.changed()
 
     # -- the data path -----------------------------------------------------------------------------
@@ -320,6 +321,10 @@ class Compositor:
             "center_y": view.center_y,
             "scale": view.scale,
         }
+
+    def _fades_until(self) -> float:
+        now = trio.current_time()
+        return self._scene.activation.dark_at(now) if views.FADING & set(self._feed.views) else now
 
     async def _draw_frame(self) -> None:
         """A picture of each view that somebody watches."""

@@ -366,11 +366,16 @@ async def test_the_same_token_has_the_same_place_after_a_restart(world):
     assert await place_some(world) == before
 
 
-async def test_no_token_is_on_disk_unless_record_is_full(world):
+async def left_state(world):
+    """The directory of a compositor that placed some tokens, keeps them, and has stopped."""
     await world.start("bridge.record=full")
     await place_some(world)
-    state = world.runtime.state_dir
     await world.stop()
+    return world.runtime.state_dir
+
+
+async def test_no_token_is_on_disk_unless_record_is_full(world):
+    state = await left_state(world)
     assert (state / "scene.npz").exists()
     await world.start("bridge.record=full")
     consumer, _ = await world.consumer()
@@ -389,10 +394,7 @@ async def test_no_token_is_on_disk_unless_record_is_full(world):
 
 
 async def test_torn_state_is_set_aside_with_a_warning(world):
-    await world.start("bridge.record=full")
-    await place_some(world)
-    state = world.runtime.state_dir
-    await world.stop()
+    state = await left_state(world)
     (state / "themes").mkdir()
     (state / "themes" / "mine.json").write_bytes(b'{"name": "mine", "title": "Mi')
     for name in ("places.json", "scene.npz"):
@@ -409,10 +411,7 @@ async def test_torn_state_is_set_aside_with_a_warning(world):
 
 
 async def test_the_memory_of_places_that_are_lost_is_not_shown_in_others(world):
-    await world.start("bridge.record=full")
-    await place_some(world)
-    state = world.runtime.state_dir
-    await world.stop()
+    state = await left_state(world)
     (state / "places.json").unlink()
     await world.start("bridge.record=full")
     consumer, _ = await world.consumer()

@@ -15,19 +15,22 @@ from geoosd.errors import VarlinkError
 
 
 class Frames:
-    """*draw* makes and publishes one frame; *is_watched* says whether anybody wants it."""
+    """*draw* makes and publishes one frame; *is_watched* says whether anybody wants it,
+    *fades_until* when the last change by itself will be over."""
 
     def __init__(
         self,
         pacer: Pacer,
         *,
         is_watched: Callable[[], bool],
+        fades_until: Callable[[], float],
         draw: Callable[[], Awaitable[None]],
         registry: CollectorRegistry,
     ) -> None:
         self.pacer = pacer
         self.count = 0
         self._is_watched = is_watched
+        self._fades_until = fades_until
         self._draw = draw
         self._something = trio.Event()
         self._drawn = Counter(
@@ -35,13 +38,8 @@ class Frames:
         )
 
     def changed(self) -> None:
-        """The scene or the theme is another one."""
-        self.pacer.changed(trio.current_time())
-        self._something.set()
-
-    def asked(self) -> None:
-        """Somebody has begun to watch."""
-        self.pacer.asked(trio.current_time())
+        """The scene or the theme is another one, or somebody has begun to watch."""
+        self.pacer.changed()
         self._something.set()
 
     async def run(self) -> None:
@@ -53,10 +51,11 @@ class Frames:
                 await self._something.wait()
                 continue
             await trio.sleep_until(due)
-            self.pacer.drawn(trio.current_time())
+            self.pacer.drawn(trio.current_time(), self._fades_until())
             try:
                 await self._draw()
             except VarlinkError:  # too many pictures are asked for: the next frame will do
+                self.pacer.changed()
                 continue
             self.count += 1
             self._drawn.inc()

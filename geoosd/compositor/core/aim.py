@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from geoosd.compositor.core.cartography import Keys, map_coordinates
 from geoosd.compositor.core.look import Box, Look
@@ -34,10 +35,9 @@ def view_of(taken: Moment, look: Look, size: tuple[int, int] | None = None) -> V
             (columns, rows), (all_columns, all_rows) = (
                 map_coordinates(keys), map_coordinates(in_use),
             )  # fmt: skip
-            center = (
-                _held(_densest(columns, weights, across), all_columns, across),
-                _held(_densest(rows, weights, down), all_rows, down),
-            )
+            column, among = _densest(columns, weights, across)
+            row, _ = _densest(rows[among], weights[among], down)
+            center = _held(column, all_columns, across), _held(row, all_rows, down)
     return fitted.zoomed(look.zoom, center)
 
 
@@ -68,10 +68,12 @@ def cells_of(cells: tuple[Keys, Floats], mine: set[int]) -> tuple[Keys, Floats]:
     return keys[chosen], weights[chosen]
 
 
-def _densest(values: Floats, weights: Floats, extent: float) -> float:
-    """The middle of those cells that are most in weight of all that fit into *extent*."""
+def _densest(values: Floats, weights: Floats, extent: float) -> tuple[float, npt.NDArray[np.intp]]:
+    """Of all cells that fit into *extent* those that are most in weight: their middle, and which
+    they are."""
     order = np.argsort(values)
     values, share = values[order], np.append(0.0, np.cumsum(weights[order]))
     ends = np.searchsorted(values, values + extent * (1 - 2 * _MARGIN), side="right")
     first = int(np.argmax(share[ends] - share[:-1]))
-    return float(values[first] + values[ends[first] - 1]) / 2
+    chosen = order[first : ends[first]]
+    return float(values[first] + values[ends[first] - 1]) / 2, chosen

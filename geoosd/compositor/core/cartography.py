@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoosd.compositor.core import hilbert
+from geoosd.compositor.core.field import key_of_token
 from geoosd.compositor.core.places import ORDER, SIDE, origin_of
 from geoosd.compositor.core.plan import MAX_SPLATS, Floats, Stroke, Tints
 from geoosd.compositor.core.view import View
@@ -103,13 +104,9 @@ def _level(view: View) -> int:
     return min(ORDER, max(0, math.ceil(math.log2(narrow)))) if narrow > 1 else 0
 
 
-def key_of_token(token: TokenVisualizationUpdate) -> int:
-    """The cell of a placed token."""
-    return (token.district or 0) << 2 * ORDER | (token.cell or 0)
-
-
-def trail(tokens: list[TokenVisualizationUpdate], view: View) -> Stroke:
-    """A line through successive tokens that bends to one side, fainter with age.
+def trail(tokens: list[TokenVisualizationUpdate], view: View, left: float = 1.0) -> Stroke:
+    """A line through successive tokens that bends to one side, fainter with age; *left* of it,
+    0 to 1, has not faded.
 
     Each step is a quadratic Bézier curve, so that a way and its way back stay apart. In a picture
     of many pixels it is brighter, since lines are a pixel wide.
@@ -126,7 +123,7 @@ def trail(tokens: list[TokenVisualizationUpdate], view: View) -> Stroke:
         curve = (1 - along) ** 2 * start + 2 * along * (1 - along) * middle + along**2 * stop
         bent.append(np.append(curve.ravel(), ends[-1]))
     age = np.linspace(0.0, 1.0, len(bent[0]))
-    return Stroke(bent[0], bent[1], 1.5 * max(1.0, view.unit) * age**1.8)
+    return Stroke(bent[0], bent[1], 1.5 * left * max(1.0, view.unit) * age**1.8)
 
 
 def ground(districts: list[District], keys: Keys, view: View) -> list[Stroke]:
@@ -159,7 +156,7 @@ def _ghost(left: int, top: int, view: View) -> list[Stroke]:
     columns, rows = ((part.astype(np.float64) + 0.5) * step for part in (x, y))
     breaks = np.flatnonzero(np.diff(index.astype(np.int64)) != 1) + 1
     return [
-        _stroke(run_x + left, run_y + top, view, 0.55)
+        _stroke(run_x + left, run_y + top, view, 0.7)
         for run_x, run_y in zip(np.split(columns, breaks), np.split(rows, breaks), strict=True)
         if len(run_x) > 1
     ]

@@ -10,7 +10,8 @@ import numpy as np
 
 from geoosd.compositor.core import frame, palette
 from geoosd.compositor.core.aim import view_of, within
-from geoosd.compositor.core.cartography import ground, key_of_token, map_coordinates, seen, trail
+from geoosd.compositor.core.cartography import ground, map_coordinates, seen, trail
+from geoosd.compositor.core.field import key_of_token
 from geoosd.compositor.core.look import Box, Drawing, Flow, Label, Look, Rgb
 from geoosd.compositor.core.moment import Moment
 from geoosd.compositor.core.panels import card, heat
@@ -22,6 +23,8 @@ from geoosd.wire.messages import Theme
 
 SURENESS: Final = ("#ff6a55", "#ff9a5c", "#ffc978", "#f4e9d8", "#b5dcff", "#6fbcff", "#3f93ff")
 """From unsure to sure, in even steps; amber to blue is told apart by colour-blind people too."""
+ON_LIGHT: Final = ("#b3261e", "#a2430c", "#7d5200", "#5a5248", "#35597a", "#1d57a6", "#0a3fbd")
+"""The same on a light theme, where those would not be legible."""
 
 
 def confidence(taken: Moment, look: Look, theme: Theme) -> Drawing:
@@ -82,7 +85,7 @@ def _card(
         return labels, overlays
     scale = Box(inner.left + 16 * unit, inner.top + 37 * unit, 150 * unit, 11 * unit)
     middle = scale.top + scale.height / 2
-    colors = np.array([palette.rgb(color) for color in SURENESS], np.uint8)
+    colors = np.array([palette.rgb(color) for color in sureness(theme)], np.uint8)
     overlays.append(heat(np.arange(7)[None, :] / 6, scale, np.repeat(colors, 37, axis=0)))
     room = (inner.right - scale.right) / unit - 24
     what = next((each for each in _legends(told) if 7 * len(each) < room), "")
@@ -119,9 +122,10 @@ def _beside(look: Look) -> tuple[Box, Box]:
 
 def _lut(theme: Theme) -> palette.Lut:
     """Colours that :data:`SURENESS` can tint: the theme's background, and light without hue."""
-    dark = sum(palette.rgb(theme.background)) < 384
+    dark = palette.is_dark(theme)
     ramp = [theme.background, "#1b2130", "#4d5669", "#98a2b5", "#ffffff"] if dark else theme.ramp
-    return palette.lut(msgspec.structs.replace(theme, ramp=ramp, tints=["#8fa3c8", *SURENESS]))
+    tints = ["#8fa3c8", *sureness(theme)]
+    return palette.lut(msgspec.structs.replace(theme, ramp=ramp, tints=tints))
 
 
 def _text(taken: Moment, inner: Box, theme: Theme, unit: float) -> Flow:
@@ -130,12 +134,18 @@ def _text(taken: Moment, inner: Box, theme: Theme, unit: float) -> Flow:
     pieces: list[tuple[str, Rgb, float]] = []
     for thought in newest[0] if newest else ():
         sure = thought.token.activation
-        color = palette.rgb(theme.muted) if sure is None else _sure(sure)
+        color = palette.rgb(theme.muted) if sure is None else _sure(sure, theme)
         pieces.append((thought.token.current_token, color, 1.0))
     top = 68 * unit
     box = Box(inner.left, inner.top + top, inner.width, inner.height - top)
     return Flow(box, 30 * unit, 17 * unit, pieces)
 
 
-def _sure(probability: float) -> Rgb:
-    return palette.rgb(SURENESS[min(int(probability * len(SURENESS)), len(SURENESS) - 1)])
+def sureness(theme: Theme) -> tuple[str, ...]:
+    """The colours of :data:`SURENESS` that are legible on *theme*'s background."""
+    return SURENESS if palette.is_dark(theme) else ON_LIGHT
+
+
+def _sure(probability: float, theme: Theme) -> Rgb:
+    colors = sureness(theme)
+    return palette.rgb(colors[min(int(probability * len(colors)), len(colors) - 1)])

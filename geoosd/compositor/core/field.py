@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from geoosd.wire.messages import TokenVisualizationUpdate
 
 Keys: TypeAlias = npt.NDArray[np.uint64]
 Weights: TypeAlias = npt.NDArray[np.float64]
@@ -32,6 +35,11 @@ _RESCALE_AT: Final = 64.0
 def key_of(district: int, cell: int) -> int:
     """A cell of the whole map as one number: the district above 20 bits of cell."""
     return district << 20 | cell
+
+
+def key_of_token(token: TokenVisualizationUpdate) -> int:
+    """The cell of a placed token."""
+    return key_of(token.district or 0, token.cell or 0)
 
 
 def check_cells(keys: Keys, weights: Weights) -> None:
@@ -115,6 +123,12 @@ class Field:
         slot = self._slots.get(key)
         return 0.0 if slot is None else self._stored[slot] / scale
 
+    def values(self, keys: Iterable[int], now: float) -> dict[int, float]:
+        """The weights of some cells: those that have any."""
+        scale = self._scale(now)
+        known = ((key, self._slots.get(key)) for key in keys)
+        return {key: self._stored[slot] / scale for key, slot in known if slot is not None}
+
     def at(self, now: float) -> Cells:
         """All cells with their weights at *now*; copied."""
         scale = self._scale(now)
@@ -125,6 +139,14 @@ class Field:
         """How many cells are not dark; ``len`` counts those that wait to be swept too."""
         weights = self.at(now).weights
         return int(np.count_nonzero(weights >= self._floor))
+
+    def dark_at(self, now: float) -> float:
+        """When the last cell will have become dark; *now* if all are."""
+        most = float(np.frombuffer(self._stored, np.float64).max(initial=0.0)) / self._scale(now)
+        if most < self._floor:
+            return now
+        # A millionth later, so that no rounding holds the weight at its floor.
+        return now + (math.log2(most / self._floor) + 1e-6) * self._doubling
 
     def cells(self, now: float, limit: int | None = None) -> tuple[Keys, Weights]:
         """The strongest at *now*, as :meth:`Cells.strongest` has it."""

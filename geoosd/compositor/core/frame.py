@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from geoosd.compositor.core.cartography import ground, map_coordinates, seen, trail
+from geoosd.compositor.core.cartography import MAX_TRAIL, ground, map_coordinates, seen, trail
+from geoosd.compositor.core.field import key_of_token
 from geoosd.compositor.core.moment import Moment, moment
 from geoosd.compositor.core.palette import LEVELS, Lut
 from geoosd.compositor.core.places import Places
@@ -46,13 +47,19 @@ def map_plan(taken: Moment, table: Lut, view: View) -> FramePlan:
 
 
 def depth(counts: Floats) -> Floats:
-    """Memory counts; its logarithm says "how often" over the decades it may span: 0.2 to 1."""
-    return np.minimum(0.2 + np.log2(1 + counts) / 16, 1.0)
+    """Memory counts; its logarithm says "how often" over the decades it may span: 0.3 to 1."""
+    return np.minimum(0.3 + np.log2(1 + counts) / 14, 1.0)
 
 
 def trails(taken: Moment, view: View) -> list[Stroke]:
-    """The ways of the streams written last."""
-    return [trail(tokens, view) for tokens in successions(taken)]
+    """The ways of the streams written last; they fade with the tokens that they join."""
+    return [trail(run, view, left) for run in successions(taken) if (left := remains(run, taken))]
+
+
+def remains(run: list[TokenVisualizationUpdate], taken: Moment) -> float:
+    """How much of a trail has not faded, 0 to 1: as of the brightest token that it joins."""
+    most = max(taken.glow.get(key_of_token(token), 0.0) for token in run[-MAX_TRAIL:])
+    return min(1.0, most) if most >= taken.activation.floor else 0.0
 
 
 def successions(taken: Moment) -> list[list[TokenVisualizationUpdate]]:

@@ -62,6 +62,11 @@ class _Page:
             middle[0], middle[1] + 36 * self.unit, f"no source has sent {what}", 15,
             self.theme.muted, "mm",
         )  # fmt: skip
+        self.say(
+            middle[0], middle[1] + 60 * self.unit,
+            "model servers do not tell it; etc/examples has programs that do", 15,
+            self.theme.muted, "mm",
+        )  # fmt: skip
         return self.drawing()
 
     def drawing(self) -> Drawing:

@@ -9,7 +9,8 @@ import numpy as np
 
 from geoosd.compositor.core import frame, palette
 from geoosd.compositor.core.aim import view_of
-from geoosd.compositor.core.cartography import ground, key_of_token, seen
+from geoosd.compositor.core.cartography import ground, seen
+from geoosd.compositor.core.field import key_of_token
 from geoosd.compositor.core.look import Drawing, Label, Look
 from geoosd.compositor.core.moment import Moment
 from geoosd.compositor.core.plan import FramePlan, no_splats, stars

@@ -113,7 +113,11 @@ def _part(taken: Moment, mine: set[int], box: Box, tints: dict[int, int], look: 
         np.zeros(0, np.uint32),
         stars(lit.x[some], lit.y[some], np.minimum(lit.weight[some], 1.0), lit.tint[some], view),
         dust(known.x[few], known.y[few], frame.depth(known.weight[few]), known.tint[few], view),
-        [clip.stroke(trail(run, view)) for run in runs],
+        [
+            clip.stroke(trail(run, view, left))
+            for run in runs
+            if (left := frame.remains(run, taken))
+        ],
         [clip.stroke(line) for line in ground(taken.districts, in_use, view)],
     )
 

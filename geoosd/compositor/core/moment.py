@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from geoosd.compositor.core.field import Cells, Keys, Weights
+from geoosd.compositor.core.field import Cells, Keys, Weights, key_of_token
 from geoosd.compositor.core.insides import Inside
 from geoosd.compositor.core.places import Places
 from geoosd.compositor.core.scene import Scene
@@ -19,12 +19,14 @@ from geoosd.wire.messages import District, SessionView
 
 @dataclass(frozen=True)
 class Moment:
-    """``newest`` are tokens over all streams, oldest first; ``insides`` the newest first."""
+    """``newest`` are tokens over all streams, oldest first; ``glow`` is how active the cells of
+    these are; ``insides`` the newest first."""
 
     now: float
     activation: Cells
     memory: Cells
     newest: list[Thought]
+    glow: dict[int, float]
     streams: dict[StreamKey, list[Thought]]
     insides: list[Inside]
     sessions: dict[str, SessionView]
@@ -66,11 +68,13 @@ class Moment:
 
 def moment(scene: Scene, places: Places, now: float) -> Moment:
     """Copy what a picture of *scene* may need: a fraction of a millisecond for 100,000 cells."""
+    newest = list(scene.thoughts.newest)
     return Moment(
         now,
         scene.activation.at(now),
         scene.memory.at(now),
-        list(scene.thoughts.newest),
+        newest,
+        scene.activation.values({key_of_token(each.token) for each in newest}, now),
         scene.thoughts.streams(),
         [
             replace(each, rows=deque(each.rows), past=deque(each.past))

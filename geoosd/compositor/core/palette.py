@@ -29,6 +29,11 @@ def rgb(color: str) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
+def is_dark(theme: Theme) -> bool:
+    """Whether its background is darker than a middle grey."""
+    return sum(rgb(theme.background)) < 384
+
+
 def lut(theme: Theme) -> Lut:
     """The table of *theme*: uint32 of shape (tints × 4096,).
 

@@ -39,7 +39,7 @@ MAX_AMOUNT: Final = 6 * ONE
 SCALE_ONE: Final = 65536
 
 STAR: Final = 2.6
-DUST: Final = 0.62
+DUST: Final = 1.9
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Amounts: TypeAlias = npt.NDArray[np.uint32]
@@ -156,15 +156,20 @@ class Backend(Protocol):
 
 def stars(x: Floats, y: Floats, level: Floats, tint: Tints, view: View) -> Splats:
     """Stars with halos, of *level* 0 to 1, as large as suits picture and crowd."""
-    crowd = _crowding(x, y, view.unit)
-    radius = max(0.7, 1.7 * view.unit * crowd)
+    crowd = max(0.5, _crowding(x, y, view.unit))
+    # Zoomed in, where cells are wide, a star fills more of its own.
+    radius = max(0.7, 1.7 * view.unit * crowd, min(0.24 * view.scale, 5 * view.unit))
     amount = _amount(level * STAR)
     return Splats(x, y, amount, tint, radius, 10.4 * view.unit * crowd, 36.0 * view.unit * crowd)
 
 
 def dust(x: Floats, y: Floats, level: Floats, tint: Tints, view: View) -> Splats:
     """Faint points without halo, of *level* 0 to 1."""
-    return Splats(x, y, _amount(level * DUST), tint, 0.75 * view.unit)
+    crowd = _crowding(x, y, view.unit)
+    # What fills its squares is dimmed, so that what is active still stands out from it.
+    dimmed = max(0.2, math.sqrt(crowd))
+    radius = max(0.95 * view.unit * max(0.8, crowd), min(0.14 * view.scale, 3 * view.unit))
+    return Splats(x, y, _amount(level * DUST * dimmed), tint, max(0.8, radius))
 
 
 def _amount(energy: Floats) -> Amounts:
@@ -172,7 +177,7 @@ def _amount(energy: Floats) -> Amounts:
 
 
 def _crowding(x: Floats, y: Floats, unit: float) -> float:
-    """How much smaller than usual stars are drawn so that a crowd stays legible: 0.5 to 1.
+    """How much smaller than usual stars are drawn so that a crowd stays legible: up to 1.
 
     By the room that each has in the squares that are lived in: what lies far out makes no room.
     """
@@ -180,4 +185,4 @@ def _crowding(x: Floats, y: Floats, unit: float) -> float:
         return 1.0
     side = 32 * unit
     squares = np.unique(np.floor(x / side) * 4096 + np.floor(y / side))
-    return max(0.5, math.sqrt(min(1.0, len(squares) / len(x))))
+    return math.sqrt(min(1.0, len(squares) / len(x)))

@@ -26,6 +26,9 @@ VIEWS: Final[dict[str, Draw]] = {
     "layers": inside_views.layers,
 }
 
+FADING: Final = frozenset({"activation", "models"})
+"""Those whose pictures change by themselves, as what is active fades; the others wait for news."""
+
 
 def draw(taken: Moment, look: Look, theme: Theme) -> Drawing:
     """The drawing that *look* asks for. Raises ValueError for a view that there is not."""

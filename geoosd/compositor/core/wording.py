@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from geoosd.compositor.core import palette
-from geoosd.compositor.core.cartography import key_of_token, map_coordinates
+from geoosd.compositor.core.cartography import map_coordinates
+from geoosd.compositor.core.field import key_of_token
 from geoosd.compositor.core.look import Label
 from geoosd.compositor.core.thoughts import Thought
 from geoosd.compositor.core.view import View
@@ -41,7 +42,7 @@ def placed(wanted: Sequence[tuple[int, str, float]], view: View, theme: Theme) -
     taken: list[tuple[float, float, float]] = []
     for (_, text, opacity), left, middle in zip(wanted, x.tolist(), y.tolist(), strict=True):
         line = shown(text)[:24]
-        left += 9 * view.unit
+        left += max(9 * view.unit, min(0.9 * view.scale, 18 * view.unit))
         right = left + 0.6 * size * len(line)
         inside = left > 0 and right < view.width and size < middle < view.height - size
         free = all(

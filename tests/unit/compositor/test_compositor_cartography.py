@@ -142,6 +142,20 @@ def test_one_outlier_does_not_draw_the_view_away():
     assert view_of(world.moment(), Look(zoom=4.0)).scale > 0
 
 
+@pytest.mark.parametrize("zoom", [2.0, 8.0, 64.0, 1024.0])
+def test_zoomed_in_there_is_a_cell_to_see(zoom):
+    world = World()
+    # A cross: most columns are dense in one place, most rows in another.
+    for step in range(20):
+        world.token(token_id=int(hilbert.indices_of(np.array([step * 9]), np.array([90]), 10)[0]))
+        world.token(
+            token_id=int(hilbert.indices_of(np.array([400]), np.array([300 + step * 9]), 10)[0])
+        )
+    view = view_of(world.moment(), Look(width=640, height=360, zoom=zoom))
+    x, y = view.to_pixels(*(part + 0.5 for part in map_coordinates(world.moment().lit[0])))
+    assert ((x > 0) & (x < 640) & (y > 0) & (y < 360)).any()
+
+
 def test_a_view_within_a_room_of_the_picture():
     part = View(10.0, 20.0, 2.0, 100, 50)
     whole = within(part, Box(300, 40, 100, 50), Look(width=400, height=200))

@@ -1,11 +1,13 @@
 """What each view shows, as drawings: where light and words lie, and what is absent."""
 
+import math
 from itertools import product
 
 import numpy as np
 import pytest
 from drawing_scene import World, attention, filled, theme
 
+from geoosd.compositor.adapters.render_numpy import render
 from geoosd.compositor.core import confidence_view, inside_views, models_view, views, wording
 from geoosd.compositor.core.look import Box, Look
 from geoosd.compositor.core.overlay import lay
@@ -16,6 +18,10 @@ WIDE, TALL = (640, 360), (300, 500)
 
 def draw(world, name, size=WIDE, **wanted):
     return views.draw(world.moment(), Look(name, *size, **wanted), theme())
+
+
+def rendered(drawing):
+    return render(drawing.plan).copy()
 
 
 def texts(drawing):
@@ -115,6 +121,66 @@ def test_confidence_colours_places_and_text():
     assert "probability · 2.5 bits each" in texts(drawing)
     full = "probability of the token · 2.5 bits of choice each"
     assert full in texts(draw(world, "confidence", (1280, 720)))
+
+
+def luminance(color):
+    """Relative luminance (WCAG 2.2), of 0 to 255 each."""
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (each / 255 for each in color)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("name", ["aurora", "ember", "paper"])
+def test_the_text_of_confidence_is_legible_in_every_theme(name):
+    world = World()
+    for step in range(7):
+        world.token(token_id=step, activation=(step + 0.5) / 7)
+    drawing = views.draw(world.moment(), Look("confidence", *WIDE), theme(name))
+    colors = {color for _, color, _ in drawing.flows[0].pieces}
+    assert len(colors) == 7
+    height, width, _ = drawing.plan.overlays[0].pixels.shape
+    card = luminance(drawing.plan.overlays[0].pixels[height // 2, width // 2, :3].tolist())
+    for color in colors:
+        low, high = sorted((luminance(color), card))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, color
+
+
+def test_trails_fade_with_the_tokens_that_they_join():
+    world = World()
+    for position in range(4):
+        world.token(token_id=900 * position, activation=1.0)
+    (fresh,) = draw(world, "activation").plan.trails
+    world.now += 8.0
+    (older,) = draw(world, "activation").plan.trails
+    assert older.level.max() == pytest.approx(fresh.level.max() / math.e, rel=0.01)
+    (told,) = draw(world, "confidence").plan.trails
+    world.now += 800.0
+    assert draw(world, "activation").plan.trails == []
+    assert draw(world, "models").plan.trails == []
+    # There it is the way of a text that is still shown.
+    assert draw(world, "confidence").plan.trails[0].level.max() == told.level.max()
+
+
+def test_views_change_by_themselves_until_all_is_dark_and_no_longer():
+    world = World()
+    for position in range(30):
+        world.token(token_id=7 * position % 40, activation=0.9)
+    dark_at = world.scene.activation.dark_at(world.now)
+
+    def at(seconds):
+        world.now = dark_at + seconds
+        return {name: rendered(draw(world, name)).astype(int) for name in views.VIEWS}
+
+    fading, almost, dark, later = at(-20.0), at(-0.5), at(0.0), at(1000.0)
+    levels = {name: np.abs(fading[name] - dark[name]).max() for name in views.VIEWS}
+    assert {name for name, most in levels.items() if most > 1} == views.FADING
+    for name in views.VIEWS:
+        # What is gone in the end could change no pixel by more than a level; memory fades in days.
+        assert np.abs(almost[name] - dark[name]).max() <= 1
+        assert np.abs(later[name] - dark[name]).max() <= 1
+    assert world.scene.activation.dark_at(dark_at) == dark_at
 
 
 def test_confidence_that_nobody_told_is_absent():
