@@ -39,7 +39,8 @@ async def next_picture(peer):
 def is_dark(picture):
     with Image.open(io.BytesIO(picture.data)) as image:
         assert image.size == (picture.width, picture.height) == (1280, 720)
-        return max(high for _low, high in image.convert("RGB").getextrema()) < 60
+        # An empty map has its curve and a line of text; a star is nearly white.
+        return max(high for _low, high in image.convert("RGB").getextrema()) < 170
 
 
 async def test_who_watches_sees_a_token_light_up(world):  # noqa: F811

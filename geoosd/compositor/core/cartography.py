@@ -35,13 +35,17 @@ Keys: TypeAlias = npt.NDArray[np.uint64]
 
 
 class Seen(NamedTuple):
-    """Cells in or near the picture: pixels of their centres, a weight, a tint, and the key."""
+    """Cells in or near the picture: pixels of their centres, a weight, a tint, and the key; and how
+    many pixels a cell, or the square that stands for some, is wide."""
 
     x: Floats
     y: Floats
     weight: Floats
     tint: Tints
     keys: Keys
+    side: float
+    spread: float
+    """The same where squares stand for several cells, else 0."""
 
 
 def map_coordinates(keys: Keys) -> tuple[Floats, Floats]:
@@ -95,7 +99,9 @@ def seen(
     district = some[chosen] >> np.uint64(2 * ORDER)
     for index in np.unique(district).tolist():
         tint[district == index] = tints.get(index, 0)
-    return Seen(x[chosen], y[chosen], strength[chosen], tint, some[chosen])
+    side = view.scale * 2**level
+    spread = side if level else 0.0
+    return Seen(x[chosen], y[chosen], strength[chosen], tint, some[chosen], side, spread)
 
 
 def _level(view: View) -> int:

@@ -51,7 +51,7 @@ def confidence(taken: Moment, look: Look, theme: Theme) -> Drawing:
         view,
         _lut(theme),
         _stars(told, view),
-        dust(known.x, known.y, 0.6 * frame.depth(known.weight), known.tint, view),
+        dust(known.x, known.y, 0.6 * frame.depth(known.weight), known.tint, view, known.spread),
         lines,
         ground(taken.districts, taken.in_use, view),
         overlays,

@@ -40,7 +40,7 @@ def map_plan(taken: Moment, table: Lut, view: View) -> FramePlan:
         view,
         table,
         stars(lit.x, lit.y, np.minimum(lit.weight, 1.0), lit.tint, view),
-        dust(known.x, known.y, depth(known.weight), known.tint, view),
+        dust(known.x, known.y, depth(known.weight), known.tint, view, known.spread),
         trails(taken, view),
         ground(taken.districts, taken.in_use, view),
     )

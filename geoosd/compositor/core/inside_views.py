@@ -23,6 +23,8 @@ from geoosd.wire.messages import Theme
 MAX_COLUMNS: Final = 192
 """Positions of the context that are shown: the first ones and the newest."""
 MAX_SHOWN_ROWS: Final = 96
+_MOST_CELL: Final = 28.0
+"""Pixels that a cell of a matrix has at most, in a picture of 1024."""
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -91,7 +93,8 @@ def attention(taken: Moment, look: Look, theme: Theme) -> Drawing:
         look,
         theme,
         "Attention",
-        f"what each of the newest {len(rows)} tokens looked at · {layers} layers, {heads} heads "
+        f"what each of the newest {_many(len(rows), 'token')} looked at · "
+        f"{_many(layers, 'layer')}, {_many(heads, 'head')} "
         f"· {_provenance(inside, 'attention_weights')}",
     )
     columns = columns_of(rows)
@@ -117,7 +120,8 @@ def layers(taken: Moment, look: Look, theme: Theme) -> Drawing:
         look,
         theme,
         "Layers",
-        f"{count} activations of {inside.name} · {_provenance(inside, 'layer_activations')}",
+        f"{_many(count, 'activation')} of {inside.name} · "
+        f"{_provenance(inside, 'layer_activations')}",
     )
     past = [each for each in inside.past if len(each) == count]
     history = np.abs(np.stack(past)) if count else np.zeros((0, 0), np.float32)
@@ -168,7 +172,11 @@ def _unusual(history: Floats) -> Values:
 
 def _number(value: float) -> str:
     """A value on an axis, in a few characters."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.3g}"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _plain_matrix(inside: Inside, look: Look, theme: Theme) -> Drawing:
@@ -178,12 +186,20 @@ def _plain_matrix(inside: Inside, look: Look, theme: Theme) -> Drawing:
         f"{' × '.join(map(str, matrix.shape))} of {inside.name} · "
         f"{_provenance(inside, 'attention_weights')}",
     )  # fmt: skip
-    inner = page.card(page.room)
+    inner = _no_larger(page.card(page.room), (*matrix.shape, 0, 0)[:2], page.unit)
     most = float(np.max(matrix, initial=0.0)) or 1.0
     page.overlays.append(
         heat(np.sqrt(np.clip(matrix / most, 0, 1)), inner, palette.ramp(theme), gap=1)
     )
     return page.drawing()
+
+
+def _no_larger(box: Box, shape: tuple[int, ...], unit: float) -> Box:
+    """As much of *box* as its cells need: a picture of a few tokens grows with them, instead of
+    filling the page with a cell."""
+    rows, columns = shape
+    most = _MOST_CELL * unit
+    return Box(box.left, box.top, min(box.width, columns * most), min(box.height, rows * most))
 
 
 def _provenance(inside: Inside, name: str) -> str:
@@ -244,10 +260,7 @@ def _matrix(
     """All heads together, a row for each token with its word beside it."""
     inner = page.card(box)
     margin = 104 * page.unit
-    plot = Box(
-        inner.left + margin, inner.top + 26 * page.unit,
-        inner.width - margin, inner.height - 26 * page.unit,
-    )  # fmt: skip
+    plot = _no_larger(inner.below(margin, 26 * page.unit), values.shape, page.unit)
     page.say(
         plot.left, inner.top + 2, "all heads together; the context from left to right", 13.5,
         page.theme.muted, "lt",
@@ -286,17 +299,23 @@ def _atlas(page: _Page, box: Box, values: Bytes, known: Mask, ramp: Pixels) -> N
     down = math.ceil(layer_count / across)
     gap = 3 * page.unit
     wide, high = room.width / across, room.height / down
-    label = 22 * page.unit
+    label, every = 22 * page.unit, 1
+    if wide < 3 * label:
+        # Too many for a number each: one before each row, of the first in it.
+        room, every = room.below(label + 8 * page.unit, 0), across
+        wide, label = room.width / across, 0.0
     each = (wide - label - 4 * page.unit) / head_count
-    size = Box(0, 0, each - gap, high - gap)
+    size = _no_larger(Box(0, 0, each - gap, high - gap), (len(values), values.shape[-1]), page.unit)
     heads = values.reshape(len(values), -1, values.shape[-1])
     small, seen = _fitted(heads, size), _fitted(known[:, None], size)[:, 0]
     pictures = np.zeros((max(1, round(room.height)), max(1, round(room.width)), 4), np.uint8)
     for layer in range(layer_count):
         left, top = room.left + layer % across * wide, room.top + layer // across * high
-        page.say(
-            left + label - 5 * page.unit, top + high / 2, str(layer), 12.5, page.theme.muted, "rm"
-        )
+        if layer % every == 0:
+            page.say(
+                left + label - 5 * page.unit, top + size.height / 2, str(layer), 12.5,
+                page.theme.muted, "rm",
+            )  # fmt: skip
         for head in range(head_count):
             number = layer * head_count + head
             shown = _shades(heads[:, number][known])[small[:, number]]

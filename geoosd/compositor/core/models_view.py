@@ -112,7 +112,14 @@ def _part(taken: Moment, mine: set[int], box: Box, tints: dict[int, int], look: 
         view,
         np.zeros(0, np.uint32),
         stars(lit.x[some], lit.y[some], np.minimum(lit.weight[some], 1.0), lit.tint[some], view),
-        dust(known.x[few], known.y[few], frame.depth(known.weight[few]), known.tint[few], view),
+        dust(
+            known.x[few],
+            known.y[few],
+            frame.depth(known.weight[few]),
+            known.tint[few],
+            view,
+            known.spread,
+        ),
         [
             clip.stroke(trail(run, view, left))
             for run in runs

@@ -40,6 +40,8 @@ SCALE_ONE: Final = 65536
 
 STAR: Final = 2.6
 DUST: Final = 1.9
+CROWD_SIDE: Final = 32.0
+"""Pixels of a square in a picture of 1024 that is lived in or not, for :func:`crowding`."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Amounts: TypeAlias = npt.NDArray[np.uint32]
@@ -156,33 +158,37 @@ class Backend(Protocol):
 
 def stars(x: Floats, y: Floats, level: Floats, tint: Tints, view: View) -> Splats:
     """Stars with halos, of *level* 0 to 1, as large as suits picture and crowd."""
-    crowd = max(0.5, _crowding(x, y, view.unit))
+    crowd = max(0.5, crowding(x, y, view.unit))
     # Zoomed in, where cells are wide, a star fills more of its own.
     radius = max(0.7, 1.7 * view.unit * crowd, min(0.24 * view.scale, 5 * view.unit))
     amount = _amount(level * STAR)
     return Splats(x, y, amount, tint, radius, 10.4 * view.unit * crowd, 36.0 * view.unit * crowd)
 
 
-def dust(x: Floats, y: Floats, level: Floats, tint: Tints, view: View) -> Splats:
-    """Faint points without halo, of *level* 0 to 1."""
-    crowd = _crowding(x, y, view.unit)
+def dust(
+    x: Floats, y: Floats, level: Floats, tint: Tints, view: View, spread: float = 0.0
+) -> Splats:
+    """Faint points without halo, of *level* 0 to 1; as wide as the squares that they stand for,
+    *spread* pixels."""
+    crowd = crowding(x, y, view.unit)
     # What fills its squares is dimmed, so that what is active still stands out from it.
     dimmed = max(0.2, math.sqrt(crowd))
     radius = max(0.95 * view.unit * max(0.8, crowd), min(0.14 * view.scale, 3 * view.unit))
-    return Splats(x, y, _amount(level * DUST * dimmed), tint, max(0.8, radius))
+    radius = max(0.8, 0.43 * spread, radius)
+    return Splats(x, y, _amount(level * DUST * dimmed), tint, radius)
 
 
 def _amount(energy: Floats) -> Amounts:
     return np.rint(energy * ONE).astype(np.uint32)
 
 
-def _crowding(x: Floats, y: Floats, unit: float) -> float:
+def crowding(x: Floats, y: Floats, unit: float) -> float:
     """How much smaller than usual stars are drawn so that a crowd stays legible: up to 1.
 
     By the room that each has in the squares that are lived in: what lies far out makes no room.
     """
     if len(x) < 2:
         return 1.0
-    side = 32 * unit
+    side = CROWD_SIDE * unit
     squares = np.unique(np.floor(x / side) * 4096 + np.floor(y / side))
     return math.sqrt(min(1.0, len(squares) / len(x)))

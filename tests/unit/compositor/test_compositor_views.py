@@ -1,6 +1,7 @@
 """What each view shows, as drawings: where light and words lie, and what is absent."""
 
 import math
+from base64 import b64encode
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,9 @@ from geoosd.compositor.adapters.render_numpy import render
 from geoosd.compositor.core import confidence_view, inside_views, models_view, views, wording
 from geoosd.compositor.core.look import Box, Look
 from geoosd.compositor.core.overlay import lay
+from geoosd.compositor.core.view import View
 from geoosd.wire import pictures
+from geoosd.wire.messages import PackedAttention
 
 WIDE, TALL = (640, 360), (300, 500)
 
@@ -297,7 +300,7 @@ def test_attention_of_another_shape_than_the_newest_is_left_out():
     small = attention(5)
     small.layers, small.heads = small.heads, small.layers
     world.state(attention_weights=small)
-    assert "what each of the newest 1 tokens" in texts(draw(world, "attention"))[1]
+    assert "what each of the newest 1 token looked at" in texts(draw(world, "attention"))[1]
 
 
 def test_a_plain_matrix_is_shown_as_it_is():
@@ -314,6 +317,63 @@ def test_attention_of_nothing_at_all_is_dark():
     world.state(attention_weights=[[0.0, 0.0]], position=None)
     world.state(attention_weights=[])
     assert draw(world, "attention").plan.overlays[1].pixels[..., 3].max() == 0
+
+
+@pytest.mark.parametrize("name", ["activation", "memory"])
+def test_an_empty_map_shows_its_curve_and_says_what_to_do(name):
+    world = World()
+    (said,) = texts(draw(world, name))
+    assert said.startswith("no token has come yet")
+    assert rendered(draw(world, name)).max(axis=(0, 1))[2] > 50  # the curve can be seen
+    world.token()
+    assert texts(draw(world, name)) == []
+
+
+def test_a_picture_of_few_tokens_is_small_and_grows_with_them():
+    world = World()
+    wide = 28 * View(0, 0, 1, *WIDE).unit
+    for tokens in (1, 2, 5):
+        world.state(attention_weights=attention(tokens), position=tokens)
+        matrix = draw(world, "attention").plan.overlays[1].pixels
+    assert matrix.shape[:2] == (round(3 * wide), round(5 * wide))
+    world = World()
+    world.state(attention_weights=[[0.9]])
+    (_, alone) = draw(world, "attention").plan.overlays
+    assert alone.pixels.shape[:2] == (round(wide), round(wide))
+
+
+def test_of_many_layers_each_row_has_one_number():
+    world = World()
+    for position in range(1, 4):
+        packed = np.full((200, 1, position), 90, np.uint8)
+        world.state(
+            attention_weights=PackedAttention(
+                200, 1, position, 0, position, b64encode(packed.tobytes()).decode()
+            ),
+            position=position,
+        )
+    labels = [each for each in draw(world, "attention").labels if each.text.isdigit()]
+    rows = {label.y for label in labels}
+    assert len(labels) == len(rows) < 40
+    assert len({label.x for label in labels}) == 1
+
+
+def test_large_values_stay_within_their_card():
+    world = World()
+    world.state(layer_activations=[1e9, 2.0])
+    assert {"1e+09", "5e+08"} <= set(texts(draw(world, "layers")))
+
+
+def test_a_full_district_is_an_even_surface_and_not_white():
+    world = World()
+    world.token()
+    keys = np.arange(1 << 16, dtype=np.uint64) + np.uint64(1 << 20)
+    world.scene.memory.restore(keys, np.ones(len(keys)), world.now)
+    world.now += 1000.0
+    for name in ("memory", "activation"):
+        levels = rendered(draw(world, name))[140:220, 280:360, :3].astype(float).mean(axis=2)
+        assert 20 < levels.mean() < 190, name
+        assert levels.std() < 0.12 * levels.mean(), name
 
 
 @pytest.mark.parametrize(("name", "what"), [("attention", "attention"),
@@ -344,7 +404,8 @@ def test_layers_of_any_number_and_size():
         world.state(layer_activations=values)
         world.state(layer_activations=values)
         drawing = draw(world, "layers")
-        assert f"{len(values)} activations of s · measured" in texts(drawing)
+        number = f"{len(values)} activation" + "s" * (len(values) != 1)
+        assert f"{number} of s · measured" in texts(drawing)
         assert laid(drawing).max() > 0
 
 
