@@ -13,22 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import random
 import re
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-BIN = Path(sys.executable).parent
+sys.path.insert(0, str(HERE.parents[1] / "tests"))
+from integration.stack import running  # noqa: E402
+
 AT_ONCE = 30
 TOKENS = 40
 
@@ -40,7 +36,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE.parent / "feedback.md")
     chosen = parser.parse_args()
     beginnings = json.loads((HERE / "beginnings.json").read_text(encoding="utf-8"))[: chosen.first]
-    with tempfile.TemporaryDirectory(prefix="geoos-feedback-") as name, geoos(Path(name)) as ctl:
+    with (
+        tempfile.TemporaryDirectory(prefix="geoos-feedback-") as name,
+        running(Path(name), engine=True) as geoos,
+    ):
+        geoos.environ["COLUMNS"] = "100"
+        ctl = geoos.told
         groups = defaultdict(list)
         for beginning, answer in answers(ctl, Path(name), beginnings):
             stars, why = rated(beginning["right"], answer["text"])
@@ -97,57 +98,6 @@ def write(path: Path, blocks: dict[str, str]) -> None:
         if count != 1:
             sys.exit(f"{path} has no block: {name}")
     path.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def geoos(directory: Path) -> Iterator[Any]:
-    """``geoosd up`` with the embedded engine; geoosctl, once there is a model."""
-    ports = random.sample(range(10_000, 32_000), 3)
-    config = directory / "geoos.toml"
-    config.write_text(
-        f"""
-[bridge]
-listen = "127.0.0.1:{ports[0]}"
-record = "metadata"
-[[bridge.upstream]]
-id = "engine"
-url = "http://127.0.0.1:{ports[1]}"
-[broadcaster]
-listen = "127.0.0.1:{ports[2]}"
-[engine]
-listen = "127.0.0.1:{ports[1]}"
-enabled = "yes"
-""",
-        encoding="utf-8",
-    )
-    environ = {
-        **os.environ,
-        "GEOOS_RUNTIME_DIR": str(directory / "run"),
-        "GEOOS_STATE_DIR": str(directory / "state"),
-        "GEOOS_CONFIG": str(config),
-        "COLUMNS": "100",
-    }
-
-    def ctl(*arguments: str) -> str:
-        done = subprocess.run(
-            [BIN / "geoosctl", *arguments], env=environ, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            sys.exit(f"geoosctl {' '.join(arguments)}: {done.stderr}")
-        return done.stdout
-
-    with (directory / "up.log").open("wb") as log:
-        up = subprocess.Popen([BIN / "geoosd", "up"], env=environ, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 120
-        while not (directory / "run" / "control.sock").exists() or "ready" not in ctl("models"):
-            if up.poll() is not None or time.monotonic() > deadline:
-                sys.exit((directory / "up.log").read_text(encoding="utf-8"))
-            threading.Event().wait(0.2)
-        yield ctl
-    finally:
-        up.terminate()
-        up.wait(20)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,13 @@ minutes on two cores. ``make pictures ARGS="memory page"`` makes those alone.
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +26,10 @@ from gemma import Gemma, Step
 from geoosd.engine.adapters import assets
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "tests"))
+from integration.stack import Stack, running  # noqa: E402
+
 IMAGES = HERE.parent / "images"
-BIN = Path(sys.executable).parent
 ENOUGH = 15_000
 """Bytes of one message's attention, before base64: 16 KiB are allowed in all."""
 STARTS = (
@@ -61,7 +57,13 @@ def main() -> None:
     if model is None:
         sys.exit("the shipped model is not installed: make .venv/.dev")
     path = assets.provide(model, assets.cache_dir(), lambda done, total: None)
-    with tempfile.TemporaryDirectory(prefix="geoos-pictures-") as name, geoos(Path(name)) as shot:
+    # What is lit stays long enough to be taken in several views.
+    settings = ["compositor.decay_seconds=40"]
+    with (
+        tempfile.TemporaryDirectory(prefix="geoos-pictures-") as name,
+        running(Path(name), engine=True, settings=settings) as geoos,
+    ):
+        shot = Shot(geoos)
         shot.lay_out(path)
         shot.page("The relationship between mind and body is", only)
         if only == {"page"}:
@@ -126,18 +128,8 @@ def packed(step: Step) -> dict[str, Any]:
 class Shot:
     """A running geoos."""
 
-    def __init__(self, directory: Path, environ: dict[str, str], url: str) -> None:
-        self.directory, self.environ, self.url = directory, environ, url
-
-    def ctl(self, *arguments: str) -> str:
-        """What ``geoosctl`` says."""
-        done = subprocess.run(
-            [BIN / "geoosctl", *arguments], env=self.environ, capture_output=True, text=True,
-            check=False, timeout=300,
-        )  # fmt: skip
-        if done.returncode:
-            sys.exit(f"geoosctl {' '.join(arguments)}: {done.stderr}")
-        return done.stdout
+    def __init__(self, geoos: Stack) -> None:
+        self.directory, self.ctl, self.url = geoos.directory, geoos.told, geoos.page
 
     def lay_out(self, path: Path) -> None:
         """Have tokens of like meaning lie together, in both engines the same."""
@@ -159,70 +151,21 @@ class Shot:
         script = HERE.parents[1] / "tests" / "web" / "screenshot.py"
         path = IMAGES / "shell.png"
         subprocess.run(
-            [sys.executable, script, self.url, path, "--prompt", prompt, "--after", "5"],
+            [
+                sys.executable, script, self.url, path,
+                "--prompt", prompt, "--after", "5", "--scale", "1.5",
+            ],
             check=True, timeout=120,
         )  # fmt: skip
         print(path, flush=True)
 
     def take(self, view: str, options: tuple[str, ...], only: set[str]) -> None:
-        """One picture, 1280 × 720 at two device pixels a pixel."""
+        """One picture, 1280 × 720, sharp on dense screens."""
         if only and view not in only:
             return
         path = IMAGES / f"view-{view}.webp"
         size = ("--width", "1280", "--height", "720", "--dpr", "1.5")
         print(self.ctl("snapshot", str(path), "--view", view, *size, *options).strip(), flush=True)
-
-
-@contextmanager
-def geoos(directory: Path) -> Iterator[Shot]:
-    """``geoosd up`` with the embedded engine, until it has a model."""
-    ports = random.sample(range(10_000, 32_000), 3)
-    config = directory / "geoos.toml"
-    config.write_text(
-        f"""
-[bridge]
-listen = "127.0.0.1:{ports[0]}"
-[[bridge.upstream]]
-id = "engine"
-url = "http://127.0.0.1:{ports[1]}"
-[compositor]
-decay_seconds = 40
-[broadcaster]
-listen = "127.0.0.1:{ports[2]}"
-[engine]
-listen = "127.0.0.1:{ports[1]}"
-enabled = "yes"
-"""
-    )
-    environ = {
-        **os.environ,
-        "GEOOS_RUNTIME_DIR": str(directory / "run"),
-        "GEOOS_STATE_DIR": str(directory / "state"),
-        "GEOOS_CONFIG": str(config),
-        "NO_COLOR": "1",
-    }
-    log = directory / "up.log"
-    with log.open("wb") as out:
-        up = subprocess.Popen([BIN / "geoosd", "up"], env=environ, stdout=out, stderr=out)
-    shot = Shot(directory, environ, f"http://127.0.0.1:{ports[2]}/")
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            done = subprocess.run(
-                [BIN / "geoosctl", "models", "--json"],
-                env=environ,
-                capture_output=True,
-                check=False,
-            )
-            if done.returncode == 0 and json.loads(done.stdout).get("models"):
-                break
-            if up.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"geoos does not start: {log.read_text()[-2000:]}")
-            threading.Event().wait(0.5)
-        yield shot
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.wait(30)
 
 
 if __name__ == "__main__":

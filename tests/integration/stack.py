@@ -1,4 +1,7 @@
-"""A whole geoos in the foreground, as a user runs it: real processes and sockets, own ports."""
+"""A whole geoos in the foreground, as a user runs it: real processes and sockets, own ports.
+
+Tests, benchmarks and what makes documents (docs/feedback, docs/pictures) start it by this.
+"""
 
 from __future__ import annotations
 
@@ -179,6 +182,12 @@ enabled = "{"yes" if engine else "no"}"
             check=False,
         )
 
+    def told(self, *args: str, seconds: float = 300.0) -> str:
+        """What geoosctl prints, which has to succeed."""
+        done = self.ctl(*args, seconds=seconds)
+        assert done.returncode == 0, f"geoosctl {' '.join(args)}: {done.stderr}"
+        return done.stdout
+
     def json(self, *args: str) -> dict[str, Any]:
         """The JSON object that geoosctl prints, whatever its exit code."""
         done = self.ctl("--json", *args)
@@ -220,11 +229,14 @@ enabled = "{"yes" if engine else "no"}"
 
 
 @contextlib.contextmanager
-def running(directory: Path, *, engine: bool, upstream: str | None = None) -> Iterator[Stack]:
-    """A stack that is ready, and that is gone afterwards."""
+def running(
+    directory: Path, *, engine: bool, upstream: str | None = None, settings: Sequence[str] = ()
+) -> Iterator[Stack]:
+    """A stack that is ready, and that is gone afterwards; *settings* are ``SECTION.KEY=VALUE``."""
     stack = Stack(directory, engine=engine, upstream=upstream)
     try:
-        stack.start()
+        flags = [each for one in settings for each in ("--set", one)]
+        stack.start(command=(UP, "up", *flags))
         if engine:
             stack.wait_for_model()
         yield stack
