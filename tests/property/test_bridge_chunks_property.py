@@ -9,7 +9,7 @@ from geoosd.bridge.core.chunks import decode, decode_any
 from geoosd.bridge.core.pieces import Chunk
 from geoosd.errors import MessageError
 
-TEXTS = st.sampled_from(["", "a", " b", "é", "\n", "😀"])
+TEXTS = st.sampled_from(["", "a", " b", "é", "\n", "😀", "token_id:42"])
 NUMBERS = st.sampled_from([-1, 0, 1, 7, 2**40, -0.5, 0.0, 0.25, -1e300])
 ODD = st.sampled_from([None, True, "x", 3, -2, 0.5, [], {}, ["x"], {"x": 1}])
 
@@ -63,6 +63,12 @@ CHUNK = objects(
 )
 
 
+def told_of(text: str, **entry) -> dict:
+    """A chunk of one token of which something is told."""
+    logprobs = {"content": [{"token": text, **entry}]}
+    return {"choices": [{"index": 0, "delta": {"content": text}, "logprobs": logprobs}]}
+
+
 def outcome(read, data: bytes) -> Chunk | str | None:
     try:
         return read(data)
@@ -73,6 +79,13 @@ def outcome(read, data: bytes) -> Chunk | str | None:
 @given(CHUNK)
 @example({"choices": [{"delta": {"content": "a", "reasoning_content": "b"}}]})
 @example({"choices": [{"delta": {"content": "a"}, "index": 3, "finish_reason": "stop"}]})
+@example({"choices": [], "usage": {"prompt_tokens": 1}, "timings": {"predicted_n": 2}})
+@example({"choices": [], "prompt_progress": {"processed": 3, "total": 1}})
+@example({"choices": [], "error": {"message": "no"}})
+@example({"choices": [{"delta": {"content": "a"}}], "error": {"message": "no"}})
+@example(told_of("a", id=5, logprob=0))
+@example(told_of("a", logprob=-0.0, top_logprobs=[]))
+@example(told_of("token_id:42", logprob=-0.5, top_logprobs=[{"token": "b", "logprob": -2}]))
 def test_the_same_of_every_chunk(chunk):
     data = json.dumps(chunk).encode()
     quick, careful = outcome(decode, data), outcome(decode_any, data)

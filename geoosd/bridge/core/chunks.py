@@ -33,6 +33,7 @@ from geoosd.bridge.core.pieces import (
     add_text,
     described,
     is_empty,
+    named_id,
     progress_of,
     read,
 )
@@ -109,18 +110,19 @@ class _OldError(Struct, gc=False):
 
 # -- as it nearly always is ------------------------------------------------------------------------
 
-# One choice with a text, alone or with what is known of its one token. These have the fields of
-# the types above, but no more than that may be in them: msgspec refuses everything else while it
-# reads, so that Python need not look for it. The order is llama.cpp's, which is found quickest.
+# One choice with a text, alone or with what is known of its one token, or none. These have the
+# fields of the types above, but no more than that may be in them: msgspec refuses everything else
+# while it reads, so that Python need not look for it. A refusal costs more than a chunk: so a
+# stream's first and last chunks are in here too. The order is llama.cpp's, which is found quickest.
 
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
-_Negative = Annotated[float, msgspec.Meta(lt=0)]
+_Logarithm = Annotated[float, msgspec.Meta(le=0)]
 
 
-class _UsualEntry(Struct, gc=False):
-    id: _Natural
+class _UsualEntry(Struct, gc=False, kw_only=True):
+    id: _Natural | None = None
     token: str
-    logprob: _Negative
+    logprob: _Logarithm
     top_logprobs: list[Candidate] | None = None
     top_probs: None = None
 
@@ -147,14 +149,15 @@ class _UsualChoice(Struct, gc=False, kw_only=True):
 
 
 class _Usual(Struct, gc=False):
-    choices: tuple[_UsualChoice]
+    choices: Annotated[list[_UsualChoice], msgspec.Meta(max_length=1)]
     model: str | None = None
     usage: Usage | None = None
     timings: Timings | None = None
-    prompt_progress: None = None
+    prompt_progress: Progress | None = None
+    error: None = None
 
 
-_NO_TIMINGS: Final = Timings()
+_NO_CHOICE: Final = (_UsualChoice(delta=_UsualDelta()),)
 _decode_usual = msgspec.json.Decoder(_Usual).decode
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 _bare_decoder = msgspec.json.Decoder(_BareWire)
@@ -169,11 +172,13 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
 
     Raises :class:`MessageError` where not even the text can be read.
     """
+    if data == _DONE:
+        return Chunk(done=True)
     try:
         wire = _decode_usual(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return decode_any(data)
-    (choice,) = wire.choices
+    (choice,) = wire.choices or _NO_CHOICE
     thought = choice.delta.reasoning_content
     if text := choice.delta.content:
         if thought:
@@ -189,15 +194,14 @@ def decode(data: bytes, kind: str = "message") -> Chunk | None:
         (entry,) = logprobs.content
         if entry.token != text:
             return decode_any(data)
+        token_id = entry.id if entry.id is not None else named_id(text)
         others = entry.top_logprobs or None
-        pieces = [Piece(choice.index, role, text, entry.id, exp(entry.logprob), others)]
-    chunk = Chunk(pieces, wire.model, wire.usage)
+        pieces = [Piece(choice.index, role, text, token_id, exp(entry.logprob), others)]
+    chunk = Chunk(pieces, wire.model, wire.usage, wire.timings, choice.index)
     if choice.finish_reason:
         chunk.finish(choice.index, choice.finish_reason)
-    if (timings := wire.timings) is not None:
-        chunk.predicted, chunk.speed = timings.predicted_n, timings.predicted_per_second
-    if choice.index:
-        chunk.choice = choice.index
+    if wire.prompt_progress is not None:
+        chunk.progress = progress_of(wire.prompt_progress)
     return chunk
 
 
@@ -209,9 +213,8 @@ def decode_any(data: bytes, kind: str = "message") -> Chunk | None:
         wire = _decode_wire(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_odd(data)
-    timings = wire.timings or _NO_TIMINGS
     choices = wire.choices or ()
-    chunk = Chunk([], wire.model, wire.usage, timings.predicted_n, timings.predicted_per_second)
+    chunk = Chunk([], wire.model, wire.usage, wire.timings)
     for choice in choices:
         _read_choice(choice, choice.logprobs, choice.token_ids, chunk)
     if choices and choices[0].index > 0:

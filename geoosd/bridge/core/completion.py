@@ -17,6 +17,7 @@ from geoosd.bridge.core.pieces import (
     NO_PART,
     Chunk,
     Progress,
+    Timings,
     add_text,
     count,
     described,
@@ -75,15 +76,15 @@ def _read(wire: _Wire, chunk: Chunk) -> None:
     ids = optional(_ids_decoder, wire.tokens, chunk)
     add_text(chunk, index, "answer", wire.content, entries, ids)
     chunk.choice = index
-    chunk.predicted = wire.tokens_predicted if not wire.stop else None
     chunk.model = wire.model or chunk.model
     chunk.error = chunk.error or described(wire.error)
     progress = optional(_progress_decoder, wire.prompt_progress, chunk)
     if progress is not None:
         chunk.progress = progress_of(progress)
+    predicted = wire.tokens_predicted if not wire.stop else None
     timings = optional(timings_decoder, wire.timings, chunk)
-    if timings is not None:
-        chunk.speed = timings.predicted_per_second
+    if timings is not None or predicted is not None:
+        chunk.timings = Timings(predicted, timings.speed if timings is not None else None)
     if wire.stop:
         chunk.finish(index, wire.stop_type or "stop")
         chunk.usage = Usage(count(wire.tokens_evaluated), count(wire.tokens_predicted))

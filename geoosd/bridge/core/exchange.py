@@ -328,10 +328,11 @@ class Exchange:
         self._done = self._done or chunk.done
 
     def _take_counts(self, chunk: Chunk) -> None:
-        if chunk.predicted is not None:
-            self._predicted[chunk.choice] = chunk.predicted
-        if chunk.speed is not None and chunk.speed > 0.0:
-            self._speed = chunk.speed
+        if (timings := chunk.timings) is not None:
+            if timings.predicted is not None:
+                self._predicted[chunk.choice] = timings.predicted
+            if timings.speed is not None and timings.speed > 0.0:
+                self._speed = timings.speed
         if chunk.usage is not None:
             alone = not chunk.pieces and not chunk.finished
             self._add_usage(self._of_all(chunk.usage) if alone else chunk.usage)
@@ -344,8 +345,9 @@ class Exchange:
             self._first_token = now
         self._last_token = now
         pieces = chunk.pieces
+        predicted = chunk.timings.predicted if chunk.timings is not None else None
         before = self._predicted.get(chunk.choice, 0)
-        if chunk.predicted is not None and chunk.predicted - before > len(pieces):
+        if predicted is not None and predicted - before > len(pieces):
             # The server made more tokens than it shows: what it tells is of the last one only.
             for piece in pieces:
                 piece.exact = False

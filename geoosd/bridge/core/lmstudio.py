@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from geoosd.bridge.core.pieces import (
     NO_PART,
     Chunk,
+    Timings,
     add_text,
     count,
     described,
@@ -118,4 +119,4 @@ def _read_stats(raw: Raw, chunk: Chunk) -> None:
     stats = optional(_stats_decoder, raw, chunk)
     if stats is not None:
         chunk.usage = Usage(count(stats.input_tokens), count(stats.total_output_tokens))
-        chunk.speed = stats.tokens_per_second
+        chunk.timings = Timings(speed=stats.tokens_per_second)

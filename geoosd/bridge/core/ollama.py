@@ -16,6 +16,7 @@ from geoosd.bridge.core.pieces import (
     NO_PART,
     Chunk,
     Piece,
+    Timings,
     add_text,
     count,
     described,
@@ -101,4 +102,4 @@ def _read_end(wire: _Wire, chunk: Chunk) -> None:
     made, took = count(wire.eval_count), count(wire.eval_duration)
     chunk.usage = Usage(count(wire.prompt_eval_count), made)
     if made and took:
-        chunk.speed = made / took * 1e9
+        chunk.timings = Timings(speed=made / took * 1e9)

@@ -25,6 +25,14 @@ _TOKEN_ID: Final = "token_id:"
 _T = TypeVar("_T")
 
 
+def named_id(token: str) -> int | None:
+    """The id in a token's text of the form ``token_id:42``; None in any other."""
+    if not token.startswith(_TOKEN_ID):
+        return None
+    number = token[len(_TOKEN_ID) :]
+    return int(number) if number.isdecimal() and len(number) < 10 else None
+
+
 class Candidate(Struct, gc=False):
     """A token that the model might have chosen, as servers tell of it.
 
@@ -50,10 +58,7 @@ class Candidate(Struct, gc=False):
         """Its id; None where it was not told. vLLM may put it into the text: ``token_id:42``."""
         if self.id is not None:
             return self.id if self.id >= 0 else None
-        if not self.token.startswith(_TOKEN_ID):
-            return None
-        number = self.token[len(_TOKEN_ID) :]
-        return int(number) if number.isdecimal() and len(number) < 10 else None
+        return named_id(self.token)
 
 
 class TokenLogprob(Candidate, gc=False):
@@ -80,20 +85,25 @@ class Piece(Struct, gc=False):
     exact: bool = True
 
 
+class Timings(Struct, gc=False):
+    """How many tokens the server has made so far, and its speed in tokens per second."""
+
+    predicted: int | None = msgspec.field(default=None, name="predicted_n")
+    speed: float | None = msgspec.field(default=None, name="predicted_per_second")
+
+
 class Chunk(Struct, gc=False):
     """One event's content, whatever server and dialect it came in.
 
-    ``model`` is None or empty where it was not told. ``progress`` is (processed, total) tokens of
-    the prompt, and ``loading`` the like of a model that is being loaded; a server that tells only a
-    share gives it in hundredths. ``predicted`` is how many tokens of ``choice`` the server has made
-    so far, ``speed`` its tokens per second.
+    ``model`` is None or empty where it was not told. ``timings`` are those of ``choice``.
+    ``progress`` is (processed, total) tokens of the prompt, and ``loading`` the like of a model
+    that is being loaded; a server that tells only a share gives it in hundredths.
     """
 
     pieces: list[Piece] = []
     model: str | None = None
     usage: Usage | None = None
-    predicted: int | None = None
-    speed: float | None = None
+    timings: Timings | None = None
     choice: int = 0
     finished: dict[int, str] | None = None
     progress: tuple[int, int] | None = None
@@ -116,11 +126,6 @@ class Chunk(Struct, gc=False):
 class Progress(Struct, gc=False):
     processed: int
     total: int
-
-
-class Timings(Struct, gc=False):
-    predicted_n: int | None = None
-    predicted_per_second: float | None = None
 
 
 _bytes_decoder = msgspec.json.Decoder(list[int] | None)

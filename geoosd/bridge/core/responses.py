@@ -127,9 +127,7 @@ def _read_end(event: _Event, chunk: Chunk) -> None:
     """The response so far, or as it ended."""
     _read_response(event.response, chunk, whole=False)
     chunk.done = event.type in _ENDS
-    timings = optional(timings_decoder, event.timings, chunk)
-    if timings is not None:
-        chunk.speed = timings.predicted_per_second
+    chunk.timings = optional(timings_decoder, event.timings, chunk)
 
 
 def _read_response(raw: Raw, chunk: Chunk, *, whole: bool) -> None:

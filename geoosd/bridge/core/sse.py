@@ -28,6 +28,11 @@ MAX_EVENT: Final = 4 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 _LF: Final = 0x0A
 _CR: Final = 0x0D
+_FIELD: Final = slice(6)
+_VALUE: Final = slice(6, -2)
+_END: Final = slice(-2, None)
+"""The parts of a whole event, as slices that are made once: making one takes as long as its use."""
+
 _MAX_HEADS: Final = 64
 """Event types remembered; further ones are decoded each time."""
 
@@ -92,10 +97,10 @@ class SSEParser:
         """
         if (
             self._idle
-            and data[:6] == b"data: "
-            and data[-2:] == b"\n\n"
+            and data[_FIELD] == b"data: "
+            and data[_END] == b"\n\n"
             # An `in` with a number is a memchr, with bytes it is not.
-            and _LF not in (value := data[6:-2])
+            and _LF not in (value := data[_VALUE])
             and _CR not in value
             and len(data) <= self._bound
         ):

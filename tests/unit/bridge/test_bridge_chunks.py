@@ -6,7 +6,7 @@ import math
 import pytest
 
 from geoosd.bridge.core.chunks import decode, error_of
-from geoosd.bridge.core.pieces import Chunk, Piece
+from geoosd.bridge.core.pieces import Chunk, Piece, Timings
 from geoosd.errors import MessageError
 from geoosd.wire.messages import Usage
 
@@ -54,13 +54,29 @@ def test_usage_after_empty_choices_and_timings():
         b'{"choices":[],"model":"m","usage":{"completion_tokens":3,"prompt_tokens":4,"total_tokens":7},'
         b'"timings":{"predicted_n":3,"predicted_per_second":22.5}}'
     )
-    assert chunk == Chunk(model="m", usage=Usage(4, 3, 7), predicted=3, speed=22.5)
+    assert chunk == Chunk(model="m", usage=Usage(4, 3, 7), timings=Timings(3, 22.5))
+
+
+def test_progress_comes_without_a_text_or_beside_it():
+    progress = b'"prompt_progress":{"processed":2,"total":5}'
+    assert decode(b'{"choices":[],' + progress + b"}") == Chunk(progress=(2, 5))
+    chunk = decode(b'{"choices":[{"delta":{"content":"a"}}],' + progress + b"}")
+    assert chunk == Chunk([Piece(0, "answer", "a")], progress=(2, 5))
+
+
+def test_a_token_told_of_without_an_id_or_named_by_it():
+    assert chat({"content": "a"}, logprobs={"content": [entry("a")]}).pieces == [
+        Piece(0, "answer", "a", None, 1.0)
+    ]
+    named = entry("token_id:42", math.log(0.5))
+    (piece,) = chat({"content": "token_id:42"}, logprobs={"content": [named]}).pieces
+    assert (piece.token_id, piece.probability) == (42, pytest.approx(0.5))
 
 
 def test_timings_are_of_the_choice_beside_them():
     data = b'{"choices":[{"index":1,"delta":{"content":"a"}}],"timings":{"predicted_n":3}}'
     chunk = decode(data)
-    assert (chunk.choice, chunk.predicted, chunk.speed) == (1, 3, None)
+    assert (chunk.choice, chunk.timings) == (1, Timings(3))
 
 
 def test_progress_is_never_more_than_its_total():
@@ -298,4 +314,4 @@ def test_no_error_object(body):
 def test_timings_belong_to_their_choice():
     timings = b'"timings":{"predicted_n":7,"predicted_per_second":2.5}'
     chunk = decode(b'{"choices":[{"index":1,"delta":{}}],' + timings + b"}")
-    assert (chunk.choice, chunk.predicted, chunk.speed) == (1, 7, 2.5)
+    assert (chunk.choice, chunk.timings) == (1, Timings(7, 2.5))

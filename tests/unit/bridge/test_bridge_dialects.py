@@ -179,7 +179,7 @@ def test_ollama_both_texts_and_odd_calls():
     assert all(piece.probability is None for piece in chunk.pieces)
     assert said(ollama, {"response": "a", "thinking": ""}).pieces == [Piece(0, "answer", "a")]
     chunk = said(ollama, {"message": {"content": ""}, "done": True})
-    assert (chunk.done, chunk.finished, chunk.usage, chunk.speed) == (True, None, Usage(), None)
+    assert (chunk.done, chunk.finished, chunk.usage, chunk.timings) == (True, None, Usage(), None)
 
 
 def test_lmstudio_that_is_odd():
