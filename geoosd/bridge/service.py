@@ -62,24 +62,30 @@ class Bridge:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._log = runtime.log
-        config = runtime.config
-        self._outbox = Outbox(config.bridge.outbox)
-        self._rates = RateLimits()
-        # Weak: a tap that gave up on its exchange must not hold the drain.
-        self._exchanges: WeakValueDictionary[str, Exchange] = WeakValueDictionary()
         self._idle = trio.Event()
         self._tokens = RateMeter()
         self._requests = RateMeter()
         self._addresses: list[str] = []
-        self._proxy: Proxy | None = None
         self._lost = 0
         self._lost_at = float("-inf")
+
+        # Weak: a tap that gave up on its exchange must not hold the drain.
+        self._exchanges: WeakValueDictionary[str, Exchange] = WeakValueDictionary()
+        self._proxied: WeakKeyDictionary[Exchange, _Proxied] = WeakKeyDictionary()
+        self._ending: dict[str, Exchange] = {}
+
+        config = runtime.config
+        self._rates = RateLimits()
+        self._proxy: Proxy | None = None
         self._directory = Directory(
             config,
             log=runtime.log,
             engine_socket=runtime.paths.varlink("engine"),
             on_change=self._upstream_changed,
         )
+        self._upstreams = UpstreamReport(self._directory, runtime.health, runtime.now)
+
+        self._outbox = Outbox(config.bridge.outbox)
         self._metrics = Metrics(
             runtime.registry,
             self._outbox,
@@ -95,22 +101,29 @@ class Bridge:
             on_delivered=self._metrics.delivered,
         )
         self._canaries = Canaries(self._ingest, runtime.now)
-        self._recorder = Recorder(runtime)
-        self._ending: dict[str, Exchange] = {}
-        self._replays = Replays(
-            self._recorder,
-            put=self._ingest.put,
-            has_room=lambda: self._outbox.has_room,
-            draining=runtime.draining,
-        )
         self._tokenizing = Tokenizing(
             kind_of=self._directory.tokenizer,
             post=self._directory.post,
             put=self._deliver,
             on_bug=runtime.budget.spend,
         )
-        self._proxied: WeakKeyDictionary[Exchange, _Proxied] = WeakKeyDictionary()
-        self._upstreams = UpstreamReport(self._directory, runtime.health, runtime.now)
+
+        self._recorder = Recorder(runtime)
+        self._replays = Replays(
+            self._recorder,
+            put=self._ingest.put,
+            has_room=lambda: self._outbox.has_room,
+            draining=runtime.draining,
+        )
+
+        self._offer_calls()
+        runtime.health.add_probe("compositor", self._compositor_health)
+        runtime.health.add_probe("outbox", self._outbox_health)
+        runtime.health.add_probe("recording", self._recorder.probe)
+
+    def _offer_calls(self) -> None:
+        """What other processes may ask over Varlink: prompts, and the sessions that are kept."""
+        runtime = self._runtime
         asker = Asker(
             self._directory,
             open_exchange=self._open,
@@ -129,9 +142,6 @@ class Bridge:
             now=runtime.now,
         ).register(runtime.varlink)
         Sessions(self._recorder, self._replays, runtime.now).register(runtime.varlink)
-        runtime.health.add_probe("compositor", self._compositor_health)
-        runtime.health.add_probe("outbox", self._outbox_health)
-        runtime.health.add_probe("recording", self._recorder.probe)
 
     # -- life --------------------------------------------------------------------------------------
 
