@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client import (
-    CollectorRegistry,
-    Gauge,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from geoosd import __version__
 
@@ -23,18 +21,46 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class _Process(ProcessCollector):
-    """prometheus_client's, but for when the machine was started: it reads that from /proc/stat,
-    which a service with ``ProcSubset=pid`` does not have, and without it tells nothing at all."""
+class _Process(Collector):
+    """What the process costs, by the names of prometheus_client's own collector (proc_pid_stat(5)).
 
-    def _boot_time(self) -> float:
-        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    That one wants /proc/stat, which a service with ``ProcSubset=pid`` does not have, and without it
+    tells nothing at all.
+    """
+
+    def __init__(self) -> None:
+        ticks = int(_own("stat").rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        self._started = time.time() - age
+
+    def collect(self) -> Iterator[Metric]:
+        pages = [int(number) for number in _own("statm").split()]
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = most_files == resource.RLIM_INFINITY
+        yield CounterMetricFamily(
+            "process_cpu_seconds_total",
+            "CPU time, user and system, in seconds",
+            value=used.ru_utime + used.ru_stime,
+        )
+        for name, text, value in (
+            ("virtual_memory_bytes", "Virtual memory in bytes", pages[0] * _PAGE_BYTES),
+            ("resident_memory_bytes", "Resident memory in bytes", pages[1] * _PAGE_BYTES),
+            ("start_time_seconds", "When it was started, in seconds since 1970", self._started),
+            ("open_fds", "Open file descriptors", len(list(Path("/proc/self/fd").iterdir()))),
+            ("max_fds", "Most file descriptors", float("inf") if unlimited else most_files),
+        ):
+            yield GaugeMetricFamily(f"process_{name}", text, value=value)
+
+
+def _own(name: str) -> str:
+    return Path(f"/proc/self/{name}").read_text(encoding="ascii", errors="replace")
 
 
 def new_registry() -> CollectorRegistry:
     """A registry with the process's own metrics and the version."""
     registry = CollectorRegistry()
-    _Process(registry=registry)
+    registry.register(_Process())
     build = Gauge("geoos_build_info", "Version of geoos; always 1", ["version"], registry=registry)
     build.labels(version=__version__).set(1)
     return registry
@@ -47,7 +73,7 @@ def exposition(registry: CollectorRegistry) -> str:
 
 def resident_bytes() -> int:
     """Resident memory of this process in bytes (proc_pid_statm(5))."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+    return int(_own("statm").split()[1]) * _PAGE_BYTES
 
 
 def memory_limit() -> int | None:

@@ -8,9 +8,12 @@ is not ours is refused even when it resolves to us. Used by the broadcaster and 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
+
+_NETLOC: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/?#,\s]+))(?::[0-9]{0,5})?")
 
 
 class Doorkeeper(NamedTuple):
@@ -73,10 +76,10 @@ def _netloc(origin: str) -> str | None:
 
 
 def _host_of(netloc: str) -> str:
-    """The name alone: ``[::1]:8765`` → ``::1``, ``localhost:8765`` → ``localhost``."""
-    if netloc.startswith("["):
-        return netloc[1:].partition("]")[0]
-    return netloc.partition(":")[0]
+    """The name alone: ``[::1]:8765`` → ``::1``, ``localhost:8765`` → ``localhost``; empty, which
+    is nobody's, for what is no ``host[:port]`` (RFC 3986 §3.2)."""
+    found = _NETLOC.fullmatch(netloc)
+    return (found[1] or found[2]) if found is not None else ""
 
 
 def _is_address(name: str) -> bool:

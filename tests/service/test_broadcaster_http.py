@@ -117,8 +117,8 @@ async def test_the_page_is_compressed_once_for_who_takes_it(tmp_path, coding):
             assert "content-encoding" not in answer.headers
 
 
-def asking(*headers, method="GET", path="/style.css"):
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", ""]
+def asking(*headers, method="GET", path="/style.css", host="localhost"):
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *headers, "", ""]
     return "\r\n".join(lines).encode()
 
 
@@ -152,6 +152,10 @@ async def test_a_part_of_a_file(tmp_path):
         assert (head.status_code, head.headers["content-length"]) == (200, str(size))
         known = {"range": "bytes=0-1", "if-none-match": etag}
         assert (await http.get("/style.css", headers=known)).status_code == 304
+        # No part of another version than the one asked for (RFC 9110 §13.1.1).
+        for asked, status in (("*", 206), (f'"x", {etag}', 206), ('"x"', 412), (f"W/{etag}", 412)):
+            part = {"range": "bytes=0-1", "if-match": asked}
+            assert (await http.get("/style.css", headers=part)).status_code == status
         # The parts of a coded file are parts of what is sent (RFC 9110 §14.2).
         packed = await exchange(stand.port, asking("Accept-Encoding: gzip"), b"")
         head, _, body = packed.partition(b"\r\n\r\n")
@@ -169,6 +173,10 @@ async def test_a_part_of_a_file(tmp_path):
         (asking(f"X: {'a' * 40_000}"), 431),
         (asking(path=f"/{'a' * 40_000}"), 431),
         (asking("bad header"), 400),
+        (asking(path="/neural"), 426),
+        (asking(method="POST", path="/neural"), 405),
+        (asking(path="http://evil.example/"), 403),
+        (asking(path="http://127.0.0.1/nowhere"), 404),
     ],
 )
 async def test_each_refusal_is_whole_and_safe(tmp_path, sent, status):
@@ -213,6 +221,16 @@ async def test_head_is_get_without_a_body_on_every_route(tmp_path):
         answer = await http.head("/stream.mjpg")  # which has no end
         assert answer.status_code == 200
         assert (await http.head("/api/prompt")).status_code == 405
+
+
+async def test_a_target_may_name_its_host_too(tmp_path):
+    """RFC 9112 §3.2.2; then Host says nothing."""
+    async with standing(tmp_path) as stand:
+        for target in ("http://localhost/healthz?a=b", "HTTP://127.0.0.1:1/healthz"):
+            got = await exchange(stand.port, asking(path=target, host="evil.example"), b"")
+            assert b'{"status":' in got, target
+        whole = await exchange(stand.port, asking(path="http://localhost"), b"")
+        assert b"<!doctype html>" in whole.lower()
 
 
 async def test_refusals(tmp_path):

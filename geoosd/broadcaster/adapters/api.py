@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl
+from functools import partial
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import trio
@@ -17,8 +17,9 @@ from geoosd.broadcaster.adapters.http import (
     Route,
     Streamed,
     as_json,
+    body_of,
     failure,
-    json_wanted,
+    query_of,
     refusal,
 )
 from geoosd.broadcaster.adapters.mjpeg import Mjpeg
@@ -40,6 +41,8 @@ MAX_PROMPTS = 16
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _NO_STORE = ("cache-control", "no-store")
+_Format: TypeAlias = Literal["png", "jpeg", "webp"]
+_FORMATS: dict[str, _Format] = {"png": "png", "jpg": "jpeg", "webp": "webp"}
 
 
 class PromptRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -96,9 +99,11 @@ class Api:
             *(Route("GET", path, "read", self._file) for path in self._page),
             Route("GET", "/healthz", "read", self._healthz),
             Route("GET", "/metrics", "read", self._metrics),
-            Route("GET", "/snapshot.png", "read", self._png),
-            Route("GET", "/snapshot.jpg", "read", self._jpeg),
-            Route("GET", "/snapshot.webp", "read", self._webp),
+            Route("GET", "/neural", "read", self._neural),
+            *(
+                Route("GET", f"/snapshot.{ending}", "read", partial(self._picture, format_))
+                for ending, format_ in _FORMATS.items()
+            ),
             Route("GET", "/stream.mjpg", "read", self._mjpeg_stream),
             Route("GET", "/api/status", "read", self._status),
             Route("POST", "/api/prompt", "change", self._prompt),
@@ -111,52 +116,30 @@ class Api:
 
     async def _healthz(self, _request: Request) -> Response:
         """200 while healthy or warning; of this daemon alone when control does not answer."""
-        try:
-            health = await self._all_or_own("GetHealth")
-        except VarlinkError as error:
-            return refusal(error)
+        health = await self._all_or_own("GetHealth")
         return as_json(health, 200 if health["status"] in ("healthy", "warning") else 503)
 
     async def _metrics(self, _request: Request) -> Response:
-        try:
-            text = str((await self._all_or_own("GetMetrics"))["text"])
-        except VarlinkError as error:
-            return refusal(error)
+        text = str((await self._all_or_own("GetMetrics"))["text"])
         return Response(200, text.encode(), _PROMETHEUS, (_NO_STORE,))
 
     async def _status(self, _request: Request) -> Response:
-        try:
-            return as_json(await self._control("GetStatus"))
-        except VarlinkError as error:
-            return refusal(error)
+        return as_json(await self._control("GetStatus"))
 
-    async def _png(self, request: Request) -> Response:
-        return await self._picture(request, "png")
+    async def _neural(self, _request: Request) -> Response:
+        """Whoever comes here without an upgrade has no WebSocket (RFC 9110 §15.5.22)."""
+        text = "cannot serve this but as a WebSocket; see docs/client.md"
+        wanted = ("upgrade", "websocket"), ("connection", "upgrade")
+        return failure(426, "upgrade_required", text, *wanted)
 
-    async def _jpeg(self, request: Request) -> Response:
-        return await self._picture(request, "jpeg")
-
-    async def _webp(self, request: Request) -> Response:
-        return await self._picture(request, "webp")
-
-    async def _picture(self, request: Request, format_: Literal["png", "jpeg", "webp"]) -> Response:
-        try:
-            wanted = msgspec.convert(dict(parse_qsl(request.query)), PictureRequest, strict=False)
-            parameters = {**msgspec.to_builtins(wanted), "format": format_}
-            picture = await self._render(parameters)
-        except ValueError as error:  # of parse_qsl, and msgspec.ValidationError
-            return failure(400, "bad_request", f"cannot draw this: {error}")
-        except VarlinkError as error:
-            return refusal(error)
-        return Response(
-            200, base64.b64decode(picture["image"]), str(picture["media_type"]), (_NO_STORE,)
-        )
+    async def _picture(self, format_: _Format, request: Request) -> Response:
+        wanted = query_of(request, PictureRequest)
+        picture = await self._render({**msgspec.to_builtins(wanted), "format": format_})
+        body, media_type = base64.b64decode(picture["image"]), str(picture["media_type"])
+        return Response(200, body, media_type, (_NO_STORE,))
 
     async def _mjpeg_stream(self, request: Request) -> Response | Streamed:
-        try:
-            wanted = msgspec.convert(dict(parse_qsl(request.query)), StreamRequest, strict=False)
-        except ValueError as error:
-            return failure(400, "bad_request", f"cannot stream this: {error}")
+        wanted = query_of(request, StreamRequest)
         mjpeg = self._mjpegs.get(wanted.view)
         if mjpeg is None:
             listed = ", ".join(self._mjpegs)
@@ -165,12 +148,7 @@ class Api:
         return Streamed(mjpeg.parts(wanted.fps), MEDIA_TYPE)
 
     async def _prompt(self, request: Request) -> Response:
-        if (refused := json_wanted(request)) is not None:
-            return refused
-        try:
-            wanted = msgspec.json.decode(request.body, type=PromptRequest)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return failure(400, "bad_request", f"cannot take the prompt: {error}")
+        wanted = body_of(request, PromptRequest)
         if self.prompts >= MAX_PROMPTS:
             return failure(429, "too_many", "cannot start another prompt yet", ("retry-after", "5"))
         return await self._start(wanted)

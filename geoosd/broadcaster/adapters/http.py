@@ -6,9 +6,11 @@ The bytes are read and written by :mod:`.port`; what is served stands in the rou
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -31,7 +33,9 @@ SECURITY_HEADERS = (
 """OBS shows the page top-level, not in a frame, so ``frame-ancestors 'self'`` does not hurt it."""
 
 _STATUS_OF = {INVALID_ARGUMENT: 400, NOT_FOUND: 404, UNAVAILABLE: 503}
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
+T = TypeVar("T")
 Access: TypeAlias = Literal["read", "change"]
 """``change`` needs the same origin, and the role ``admin`` where tokens are asked for."""
 
@@ -76,6 +80,7 @@ class Streamed:
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response | Streamed]]
+"""May raise :class:`Refused`, and :class:`VarlinkError` of whom it asked (:func:`refusal`)."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +108,8 @@ def as_json(value: object, status: int = 200) -> Response:
 
 def refusal(error: VarlinkError) -> Response:
     """What another daemon answered, or that it did not."""
-    status = _STATUS_OF.get(error.error, 502)
-    return failure(status, error.error.rpartition(".")[2].lower(), str(error))
-
-
-def json_wanted(request: Request) -> Response | None:
-    """415 for a body that is not said to be JSON. A form of another site's page never says so."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json":
-        return None
-    return failure(415, "unsupported_media_type", "cannot take this: send application/json")
+    code = _CAPITAL.sub("_", error.error.rpartition(".")[2]).lower()
+    return failure(_STATUS_OF.get(error.error, 502), code, str(error))
 
 
 class Refused(Exception):
@@ -122,6 +119,28 @@ class Refused(Exception):
         super().__init__(response.status)
         self.response = response
         self.close = close
+
+
+def query_of(request: Request, kind: type[T]) -> T:
+    """The query as *kind*. Raises :class:`Refused` with 400."""
+    try:
+        return msgspec.convert(dict(parse_qsl(request.query)), kind, strict=False)
+    except ValueError as error:  # of parse_qsl, and msgspec.ValidationError
+        raise Refused(failure(400, "bad_request", f"cannot take the query: {error}")) from None
+
+
+def body_of(request: Request, kind: type[T]) -> T:
+    """The JSON of the body as *kind*. Raises :class:`Refused` with 400, and with 415 for a body
+    that is not said to be JSON: a form of another site's page never says so.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        text = "cannot take this: send application/json"
+        raise Refused(failure(415, "unsupported_media_type", text))
+    try:
+        return msgspec.json.decode(request.body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(failure(400, "bad_request", f"cannot take the body: {error}")) from None
 
 
 class Admission(Protocol):

@@ -8,6 +8,7 @@ the route table of :mod:`.api`; viewers go to :mod:`.websocket`.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Callable
 
@@ -22,9 +23,11 @@ from geoosd.broadcaster.adapters.http import (
     Router,
     Streamed,
     failure,
+    refusal,
 )
 from geoosd.broadcaster.adapters.upgrade import Upgrade, UpgradeHandler, check_upgrade, is_upgrade
 from geoosd.broadcaster.core.census import Census, client_of
+from geoosd.errors import VarlinkError
 from geoosd.runtime.logs import Log
 
 HEAD_SECONDS = 10.0
@@ -35,6 +38,7 @@ SEND_SECONDS = 15.0
 MAX_HEAD = 16 << 10
 MAX_BODY = 1 << 20
 _RECEIVE_BYTES = 8192
+_ABSOLUTE = re.compile(r"http://([^/?]+)(?=/|$)", re.I)
 _ERRORS = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
 _FULL = (
@@ -189,6 +193,8 @@ class _Connection:
             response = await route.handler(request.with_body(body))
         except Refused as refused:
             response, close = refused.response, refused.close
+        except VarlinkError as error:
+            response = refusal(error)
         if isinstance(response, Streamed):
             await self._respond_for_ever(response, head_only=head.method == b"HEAD")
             return False
@@ -316,8 +322,13 @@ class _Connection:
 
 
 def _as_request(head: h11.Request) -> Request:
-    path, _, query = head.target.decode("latin-1").partition("?")
+    """A target that names its host too is as if Host had named it (RFC 9112 §3.2.2)."""
+    target = head.target.decode("latin-1")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+    if (absolute := _ABSOLUTE.match(target)) is not None:
+        headers["host"] = absolute[1]
+        target = target[absolute.end() :] or "/"
+    path, _, query = target.partition("?")
     return Request(head.method.decode("latin-1"), path, query, headers)
 
 

@@ -7,23 +7,13 @@ seeing it. A long session comes in parts: ``next`` is what to give as ``after``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
-from geoosd.broadcaster.adapters.http import (
-    Request,
-    Response,
-    Route,
-    as_json,
-    failure,
-    refusal,
-)
+from geoosd.broadcaster.adapters.http import Request, Response, Route, as_json, failure, query_of
 from geoosd.config import Paths
-from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
 
 ASK_SECONDS: Final = 30.0
@@ -61,27 +51,15 @@ class Recorded:
         ]
 
     async def _list(self, request: Request) -> Response:
-        return await self._ask(request, ListRequest, "ListSessions", {})
+        return await self._ask("ListSessions", query_of(request, ListRequest))
 
     async def _one(self, request: Request) -> Response:
         session = request.path.rpartition("/")[2]
         if not _ID.match(session):
-            return failure(404, "notfound", "cannot find this session")
-        return await self._ask(request, PartRequest, "GetSession", {"session": session})
+            return failure(404, "not_found", "cannot find this session")
+        return await self._ask("GetSession", query_of(request, PartRequest), session=session)
 
-    async def _ask(
-        self, request: Request, kind: type[Struct], method: str, parameters: Mapping[str, Any]
-    ) -> Response:
-        try:
-            query = msgspec.convert(dict(parse_qsl(request.query)), kind, strict=False)
-        except ValueError as error:  # of parse_qsl, and msgspec.ValidationError
-            return failure(400, "bad_request", f"cannot list this: {error}")
+    async def _ask(self, method: str, query: Struct, **parameters: str) -> Response:
         asked = {**msgspec.to_builtins(query), **parameters}
-        try:
-            return as_json(
-                await varlink.call(
-                    self._bridge, f"io.geoos.Bridge.{method}", asked, timeout=ASK_SECONDS
-                )
-            )
-        except VarlinkError as error:
-            return refusal(error)
+        method = f"io.geoos.Bridge.{method}"
+        return as_json(await varlink.call(self._bridge, method, asked, timeout=ASK_SECONDS))

@@ -69,6 +69,9 @@ class File:
         coding, form = await self._form(headers.get("accept-encoding", ""))
         ours = [("etag", form.etag), ("cache-control", "no-cache"), ("accept-ranges", "bytes")]
         ours += [("vary", "accept-encoding")] if self._coded["gzip"] is not None else []
+        asked = [tag.strip() for tag in headers.get("if-match", "*").split(",")]
+        if "*" not in asked and form.etag not in asked:
+            return failure(412, "precondition_failed", "cannot send that version: there is another")
         known = [tag.strip() for tag in headers.get("if-none-match", "").split(",")]
         if "*" in known or form.etag in (tag.removeprefix("W/") for tag in known):
             return Response(304, headers=tuple(ours))

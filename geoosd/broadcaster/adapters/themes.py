@@ -8,17 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from geoosd.broadcaster.adapters.http import (
-    Request,
-    Response,
-    Route,
-    as_json,
-    failure,
-    json_wanted,
-    refusal,
-)
+from geoosd.broadcaster.adapters.http import Request, Response, Route, as_json, body_of, failure
 from geoosd.config import Paths
-from geoosd.errors import VarlinkError
 from geoosd.runtime import varlink
 from geoosd.wire.messages import MAX_THEME_BYTES, Theme
 
@@ -42,19 +33,13 @@ class Themes:
         ]
 
     async def _list(self, _request: Request) -> Response:
-        try:
-            return as_json(await self._ask("ListThemes"))
-        except VarlinkError as error:
-            return refusal(error)
+        return as_json(await self._ask("ListThemes"))
 
     async def _get(self, request: Request) -> Response:
         name = _named(request)
         if not _NAME.match(name):
-            return failure(404, "notfound", "cannot find this theme")
-        try:
-            return as_json((await self._ask("GetTheme", {"name": name}))["theme"])
-        except VarlinkError as error:
-            return refusal(error)
+            return failure(404, "not_found", "cannot find this theme")
+        return as_json((await self._ask("GetTheme", {"name": name}))["theme"])
 
     async def _put(self, request: Request) -> Response:
         """Keep the theme in the body: 201 for a new name, 200 for one that was there (RFC 9110
@@ -62,19 +47,11 @@ class Themes:
         if len(request.body) > MAX_THEME_BYTES:
             reason = f"cannot take more than {MAX_THEME_BYTES} bytes of theme"
             return failure(413, "too_large", reason)
-        if (refused := json_wanted(request)) is not None:
-            return refused
-        try:
-            theme = msgspec.json.decode(request.body, type=Theme)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return failure(400, "bad_request", f"cannot take the theme: {error}")
+        theme = body_of(request, Theme)
         if theme.name != _named(request):
             reason = f"cannot take $.name: {theme.name!r} is not the name in the address"
             return failure(400, "bad_request", reason)
-        try:
-            kept = await self._ask("SaveTheme", {"theme": msgspec.to_builtins(theme)})
-        except VarlinkError as error:
-            return refusal(error)
+        kept = await self._ask("SaveTheme", {"theme": msgspec.to_builtins(theme)})
         return as_json(theme, 201 if kept["created"] else 200)
 
     async def _ask(

@@ -12,17 +12,18 @@ _ONE_RANGE: Final = re.compile(r"bytes=\s*(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9
 
 def coding_of(accept_encoding: str, offered: Sequence[str]) -> str | None:
     """The coding to answer with: of the *offered*, best first, the first that the client likes
-    best; None when it takes none of them. A weight that cannot be read is 0.
+    best; None when it takes none of them, or says that it likes ``identity`` better. A weight that
+    cannot be read is 0.
     """
     weights: dict[str, float] = {}
     for item in accept_encoding.lower().split(","):
         name, _, parameter = item.partition(";")
         found = _WEIGHT.fullmatch(parameter or "q=1")
         weights[name.strip()] = float(found[1]) if found else 0.0
-    others = weights.get("*", 0.0)
+    others, plain = weights.get("*", 0.0), weights.get("identity", 0.0)
     liked = {coding: weights.get(coding, others) for coding in offered}
     best = max(liked, key=liked.__getitem__, default=None)
-    return best if best is not None and liked[best] > 0 else None
+    return best if best is not None and liked[best] > 0 and liked[best] >= plain else None
 
 
 def range_of(header: str, size: int) -> range | None:

@@ -140,7 +140,7 @@ def _resume(fields: dict[str, str]) -> After | None:
     if not epoch or not after:
         return None
     if not (after.isascii() and after.isdigit() and len(after) <= 18):
-        raise _bad("after", f"{after[:40]!r} is not a number")
+        raise _bad("after", f"{after[:40]!r} is not a message's number")
     return After(epoch, int(after))
 
 

@@ -25,6 +25,9 @@ OFFERED = ("br", "gzip")
         ("br;q=0, gzip;q=0.000", None),
         ("gzip;q=0, *;q=0", None),
         ("gzip;q=2", None),
+        ("identity, gzip;q=0.5", None),
+        ("identity;q=0.5, gzip;q=0.5", "gzip"),
+        ("identity;q=0, br", "br"),
         ("gzip;level=9", None),
     ],
 )

@@ -15,10 +15,18 @@ def test_hosts_and_origins():
         "watch.example",
     ):
         assert door.welcomes_host(host)
-    for host in ("evil.example", "127.evil.example.com", "127.0.0.x", "", "10.0.0.1"):
+    for host in ("evil.example", "127.evil.example.com", "127.0.0.x", "", "10.0.0.1", "::1"):
         assert not door.welcomes_host(host)
+    for host in ("127.0.0.1:80:80", "[::1", "localhost:80.evil.example", "localhost, evil.example"):
+        assert not door.welcomes_host(host), host
     for origin in (None, "http://localhost:1", "https://watch.example"):
         assert door.welcomes_origin(origin, "localhost")
+    for origin in (
+        "http://127.0.0.1:80.evil.example",
+        "http://localhost:1, http://evil.example",
+        "http://user@localhost",
+    ):
+        assert not door.welcomes_origin(origin, "localhost"), origin
     for origin in ("null", "https://evil.example", "file://", "http://["):
         assert door.welcomes_origin(origin, "localhost") is (origin == "http://[")
 
