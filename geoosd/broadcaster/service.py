@@ -87,6 +87,7 @@ class Broadcaster:
             self.viewers.serve,
             max_connections=max_viewers + _HTTP_CONNECTIONS,
             max_per_address=max_per_address,
+            now=runtime.now,
             log=runtime.log,
             on_bug=runtime.budget.spend,
         )
@@ -221,8 +222,7 @@ class Broadcaster:
     async def reload(self, config: Config) -> None:
         """Limits and origins take effect at once; another address needs a restart."""
         check_reload(self._runtime.config, config)
-        self._guard = _guard(config, self._runtime.now)
-        self.port.router.guard = self._guard
+        self._take_guard(_guard(config, self._runtime.now))
         settings = config.broadcaster
         self.hub.limits = self.hub.limits._replace(max_lag=settings.max_lag)
         self.fanout.max_stall_seconds = settings.max_stall_seconds
@@ -232,6 +232,15 @@ class Broadcaster:
         self.viewers.census.limit = self.port.census.limit = max_per_address
         self.port.max_connections = max_viewers + _HTTP_CONNECTIONS
         self.port.router.door = self._door(config)
+
+    def _take_guard(self, guard: Admission | None) -> None:
+        """Another key ends all tokens, those of who is here already too."""
+        before, self._guard = self._guard, guard
+        self.port.router.guard = guard
+        if guard is not None and (before is None or guard.key != before.key):
+            self.viewers.turn_out("the key of the tokens is another one")
+            for mjpeg in self.mjpegs.values():
+                mjpeg.turn_out()
 
     # -- what it says of itself --------------------------------------------------------------------
 

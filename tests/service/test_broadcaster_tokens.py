@@ -10,7 +10,7 @@ from broadcaster_wire import PONG, UPGRADE, frame, raw_viewer
 from test_broadcaster_http import client
 from test_broadcaster_hygiene import settle
 from test_broadcaster_viewers import TOKEN, standing, watching
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from geoosd.broadcaster.adapters.stream import CLOSE_SECONDS
 from geoosd.errors import ConfigError
@@ -144,6 +144,51 @@ async def test_a_connection_ends_with_its_token(tmp_path, key_file, mock_clock):
             mock_clock.jump(CLOSE_SECONDS)  # it does not answer our Close
             await settle()
             assert (await viewer.until_close())[1] == 1008
+
+
+async def test_a_stream_of_pictures_ends_with_its_token(tmp_path, key_file, mock_clock):
+    token = tokens.issue(KEY, "viewer", "6", 1_000_000.0, 90)
+    sent = f"GET /stream.mjpg?access_token={token} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with standing(tmp_path, f"broadcaster.token_key={key_file}") as stand:
+        clock = [1_000_010.0]
+        port = stand.service.port
+        port.router.guard._now = port.now = lambda: clock[0]
+        async with await trio.open_tcp_stream("127.0.0.1", stand.port) as stream:
+            await stream.send_all(sent.encode())
+            got = await stream.receive_some()
+            assert got.startswith(b"HTTP/1.1 200")
+            await settle()
+            clock[0] += 85
+            mock_clock.jump(60)
+            async for chunk in stream:
+                got += chunk
+        assert got.count(b"--geoos") <= 1, "no picture was shown"
+
+
+async def test_another_key_ends_all_tokens_those_of_who_is_here_too(tmp_path, key_file):
+    async with (
+        standing(tmp_path, f"broadcaster.token_key={key_file}") as stand,
+        client(stand) as http,
+        watching(stand, f"?access_token={VIEWER}") as watcher,
+        http.stream("GET", "/stream.mjpg", params={"access_token": VIEWER}) as pictures,
+    ):
+        await watcher.take(2)
+        await stand.runtime.reload()  # with the same key: nobody notices
+        await stand.feed.say(TOKEN)
+        assert (await watcher.next())["seq"] == 1
+        other = b"n" * 32
+        key_file.write_bytes(other)
+        await stand.runtime.reload()
+        with pytest.raises(ConnectionClosed) as closed:
+            await watcher.next()
+        assert closed.value.rcvd.code == 1008
+        with trio.fail_after(5):
+            async for _ in pictures.aiter_raw():
+                pass
+        assert (await http.get("/healthz", headers=bearer(VIEWER))).status_code == 401
+        fresh = tokens.issue(other, "viewer", "7", time.time(), 600)
+        async with watching(stand, f"?access_token={fresh}") as back:
+            assert (await back.next())["message_type"] == "Hello"
 
 
 async def test_tokens_do_not_show(tmp_path, key_file):

@@ -58,7 +58,7 @@ class Guard:
 
     def __init__(self, key: bytes, now: Callable[[], float]) -> None:
         self.refused = 0
-        self._key = key
+        self.key = key
         self._now = now
 
     def admit(self, request: Request) -> Request:
@@ -73,7 +73,7 @@ class Guard:
         if text is None:
             raise self._refuse(_MISSING, "")
         try:
-            token = tokens.verify(text, self._key, self._now())
+            token = tokens.verify(text, self.key, self._now())
         except MessageError as error:
             raise self._refuse(str(error), ', error="invalid_token"') from None
         rest = [(key, value) for key, value in fields if key != _FIELD]

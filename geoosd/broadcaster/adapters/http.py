@@ -13,6 +13,7 @@ from typing import Literal, Protocol, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+import trio
 
 from geoosd.errors import VarlinkError
 from geoosd.wire.access import Doorkeeper
@@ -33,6 +34,7 @@ SECURITY_HEADERS = (
 """OBS shows the page top-level, not in a frame, so ``frame-ancestors 'self'`` does not hurt it."""
 
 _STATUS_OF = {INVALID_ARGUMENT: 400, NOT_FOUND: 404, UNAVAILABLE: 503}
+_LOOK_AT_CLOCK_SECONDS = 60.0
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 T = TypeVar("T")
@@ -143,8 +145,20 @@ def body_of(request: Request, kind: type[T]) -> T:
         raise Refused(failure(400, "bad_request", f"cannot take the body: {error}")) from None
 
 
+async def until_expired(expires: float, now: Callable[[], float]) -> None:
+    """Wait until *now*, the wall clock, is past *expires*. It may be set, so it is looked at again
+    and again."""
+    while (left := expires - now()) > 0:  # noqa: ASYNC110 - no event tells the time
+        await trio.sleep(min(left, _LOOK_AT_CLOCK_SECONDS))
+
+
 class Admission(Protocol):
     """Who looks at tokens: :class:`.guard.Guard`."""
+
+    @property
+    def key(self) -> bytes:
+        """With what tokens are made."""
+        ...
 
     def admit(self, request: Request) -> Request:
         """The request with what its token says. Raises :class:`Refused`."""

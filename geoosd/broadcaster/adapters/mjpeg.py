@@ -24,6 +24,7 @@ class Mjpeg:
         self._number = 0
         self._part = b""
         self._next = trio.Event()
+        self._round = 0
 
     def show(self, picture: bytes) -> None:
         """Send *picture* to everybody who is ready for one."""
@@ -31,6 +32,12 @@ class Mjpeg:
             return
         self._number += 1
         self._part = pictures.part_of(picture)
+        self._next.set()
+        self._next = trio.Event()
+
+    def turn_out(self) -> None:
+        """End the streams of all clients."""
+        self._round += 1
         self._next.set()
         self._next = trio.Event()
 
@@ -43,9 +50,12 @@ class Mjpeg:
         try:
             yield pictures.FIRST
             seen = self._number - 1 if self._part else self._number
+            mine = self._round
             while True:
-                while seen == self._number:
+                while seen == self._number and mine == self._round:
                     await self._next.wait()
+                if mine != self._round:
+                    return
                 seen = self._number
                 due = trio.current_time() + 1 / fps
                 yield self._part

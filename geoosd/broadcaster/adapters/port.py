@@ -24,6 +24,7 @@ from geoosd.broadcaster.adapters.http import (
     Streamed,
     failure,
     refusal,
+    until_expired,
 )
 from geoosd.broadcaster.adapters.upgrade import Upgrade, UpgradeHandler, check_upgrade, is_upgrade
 from geoosd.broadcaster.core.census import Census, client_of
@@ -58,7 +59,9 @@ _TOO_MANY_OF_ONE = _full(
 
 
 class Port:
-    """Serves connections; ``requests``, ``errors`` and ``turned_away`` count."""
+    """Serves connections; ``requests``, ``errors`` and ``turned_away`` count. *now* is the wall
+    clock, by which tokens expire.
+    """
 
     def __init__(
         self,
@@ -67,10 +70,12 @@ class Port:
         *,
         max_connections: int,
         max_per_address: int = 1 << 30,
+        now: Callable[[], float],
         log: Log,
         on_bug: Callable[[str, BaseException], None],
     ) -> None:
         self.router = router
+        self.now = now
         self.max_connections = max_connections
         self.census = Census(max_per_address)
         self.connections = 0
@@ -185,10 +190,11 @@ class _Connection:
         """Answer one request; False when the connection is to be closed."""
         self._port.requests += 1
         close = False
+        expires: float | None = None
         response: Response | Streamed
         try:
-            request = _as_request(head)
-            route, request = self._port.router.find(request)
+            route, request = self._port.router.find(_as_request(head))
+            expires = request.expires
             body = await self._read_body(head)
             response = await route.handler(request.with_body(body))
         except Refused as refused:
@@ -196,7 +202,7 @@ class _Connection:
         except VarlinkError as error:
             response = refusal(error)
         if isinstance(response, Streamed):
-            await self._respond_for_ever(response, head_only=head.method == b"HEAD")
+            await self._respond_for_ever(response, expires, head_only=head.method == b"HEAD")
             return False
         await self._respond(response, head_only=head.method == b"HEAD")
         if close or self._http.our_state is h11.MUST_CLOSE:
@@ -247,8 +253,12 @@ class _Connection:
         with trio.fail_after(SEND_SECONDS):
             await self._stream.send_all(out)
 
-    async def _respond_for_ever(self, response: Streamed, *, head_only: bool) -> None:
-        """The parts of *response* as they come, until the client leaves or takes none."""
+    async def _respond_for_ever(
+        self, response: Streamed, expires: float | None, *, head_only: bool
+    ) -> None:
+        """The parts of *response* as they come, until the client leaves or takes none, or its
+        token has expired.
+        """
         headers = [
             ("content-type", response.media_type),
             ("cache-control", "no-store"),
@@ -260,11 +270,13 @@ class _Connection:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._until_they_leave, nursery.cancel_scope)
+            if expires is not None:
+                nursery.start_soon(self._until_expired, expires, nursery.cancel_scope)
             async with contextlib.aclosing(response.parts) as parts:
                 async for part in parts:
                     await self._send_part(h11.Data(data=part))
+            await self._send_part(h11.EndOfMessage())
             nursery.cancel_scope.cancel()
-        await self._send_part(h11.EndOfMessage())
 
     async def _send_part(self, event: h11.Event) -> None:
         with trio.fail_after(SEND_SECONDS):
@@ -276,6 +288,10 @@ class _Connection:
         with contextlib.suppress(*_ERRORS):
             while await self._stream.receive_some(_RECEIVE_BYTES):
                 pass
+        scope.cancel()
+
+    async def _until_expired(self, expires: float, scope: trio.CancelScope) -> None:
+        await until_expired(expires, self._port.now)
         scope.cancel()
 
     async def _refuse_bad_http(self, error: h11.RemoteProtocolError) -> None:

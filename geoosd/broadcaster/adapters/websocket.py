@@ -19,6 +19,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from geoosd.broadcaster.adapters.fanout import Fanout
+from geoosd.broadcaster.adapters.http import until_expired
 from geoosd.broadcaster.adapters.stream import CLOSE_SECONDS, FanoutStream
 from geoosd.broadcaster.adapters.upgrade import Upgrade
 from geoosd.broadcaster.core import frames, subscription
@@ -36,8 +37,6 @@ HANDSHAKE_SECONDS = 10.0
 _MAX_QUEUED_MESSAGES = 4
 _RECEIVE_BYTES = 4096
 _ABNORMAL = 1006
-_LOOK_AT_CLOCK_SECONDS = 60.0
-"""The wall clock may be set, so it is looked at again."""
 _WISHES = Pace(rate=2, burst=20)
 """Messages a second from one viewer; each may change its filter, which costs a ring."""
 _RETRY_MS, _RETRY_SPREAD_MS = 1000, 750
@@ -144,8 +143,7 @@ class Viewers:
 
     async def _end_at(self, stream: FanoutStream, expires: float) -> None:
         """A token that has expired lets nobody watch any longer; *expires* is wall-clock time."""
-        while (left := expires - self.fanout.now()) > 0:  # noqa: ASYNC110 - no event tells the time
-            await trio.sleep(min(left, _LOOK_AT_CLOCK_SECONDS))
+        await until_expired(expires, self.fanout.now)
         self.fanout.close(stream, frames.REFUSED, "the token has expired")
 
     async def let_in(self, stream: FanoutStream, resume: After | None = None) -> None:
@@ -190,6 +188,11 @@ class Viewers:
                 self.fanout.close(stream, frames.REFUSED, "disconnected by the administrator")
                 return True
         return False
+
+    def turn_out(self, reason: str) -> None:
+        """Close everybody: who may still watch comes back."""
+        for stream in self.fanout.streams:
+            self.fanout.close(stream, frames.REFUSED, reason)
 
     async def drain(self) -> None:
         """Close every viewer with 1001 and wait, not for long, until they are gone.

@@ -53,6 +53,7 @@ async def main(viewers: int, rate: float, batch: int, size: int) -> None:
         Router([], Doorkeeper.of("127.0.0.1", ())),
         door.serve,
         max_connections=viewers + 16,
+        now=time.time,
         log=structlog.get_logger(),
         on_bug=_on_bug,
     )
