@@ -130,7 +130,7 @@ class World:
         client.pump()
 
     def flush_begin(self, tick):
-        for group in list(self.hub.groups.values()):
+        for group in self.hub.groups:
             if (lane := group.lanes.get(tick)) is not None:
                 yield from self._flush(lane)
 

@@ -285,7 +285,9 @@ async def test_subscribe_changes_channels_and_models(tmp_path):
         await stand.feed.say(SessionStarted("s1", "m1"))
         assert (await watcher.next())["message_type"] == "SessionStarted"
         await watcher.send("Subscribe", {"channels": ["tokens"], "models": ["m2"], "tick": 0})
-        await stand.until(lambda: "tokens" in str(list(stand.service.hub.groups)))
+        await stand.until(
+            lambda: "tokens" in str([group.filter for group in stand.service.hub.groups])
+        )
         await stand.feed.say(TOKEN)
         await stand.feed.say(
             TokenVisualizationUpdate(current_token="b", sequence_position=1, model="m2")

@@ -138,7 +138,7 @@ class Fanout:
             await self._wake[tick].wait()
             self._wake[tick] = trio.Event()
             due, sends = max(self._published[tick], free), self.sends
-            for group in list(self.hub.groups.values()):
+            for group in self.hub.groups:
                 if lane := group.lanes.get(tick):
                     await self.flush(lane)
             done = trio.current_time()

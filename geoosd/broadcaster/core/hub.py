@@ -19,12 +19,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from geoosd.broadcaster.core import frames
+from geoosd.broadcaster.core.groups import Groups
 from geoosd.broadcaster.core.handover import Carried
 from geoosd.broadcaster.core.lane import BATCH_BYTES, Lane
 from geoosd.broadcaster.core.models import Models
-from geoosd.broadcaster.core.pictures import NOTHING, Still
+from geoosd.broadcaster.core.pictures import NOTHING, Still, Stills
 from geoosd.broadcaster.core.ring import Batch, Entry, Ring
-from geoosd.broadcaster.core.subscription import Filter, Subscription
+from geoosd.broadcaster.core.subscription import Subscription
 from geoosd.broadcaster.core.viewer import MAX_CONTROL_BYTES, Viewer
 from geoosd.wire import messages
 from geoosd.wire.messages import (
@@ -36,7 +37,6 @@ from geoosd.wire.messages import (
     Message,
     Theme,
     ThemeChanged,
-    Tick,
 )
 
 
@@ -56,20 +56,8 @@ class Scene(NamedTuple):
     frame: bytes
 
 
-class Group:
-    """The viewers of one filter: their ring, and a lane per tick."""
-
-    __slots__ = ("filter", "lanes", "members", "ring")
-
-    def __init__(self, filter_: Filter, ring: Ring) -> None:
-        self.filter = filter_
-        self.ring = ring
-        self.lanes: dict[Tick, Lane[Viewer]] = {}
-        self.members = 0
-
-
 class Hub:
-    """The ring of everything, the groups' filtered rings, and all viewers.
+    """The groups with their rings (:mod:`.groups`), and all viewers.
 
     ``wants_changed`` is called when ``wanted`` has: the views that any viewer takes pictures of.
     """
@@ -79,18 +67,21 @@ class Hub:
         self.epoch = ""
         self.seq = 0
         self.theme: Theme | None = None
-        self.ring = self._new_ring(0)
-        self.groups: dict[Filter, Group] = {}
+        self.groups = Groups(limits.ring_frames, limits.ring_bytes)
         self.viewers: dict[Viewer, None] = {}
         self._reserved: dict[Viewer, None] = {}
         self.dropped = 0
         self.gaps = 0
         self.stalled = 0
         self.wanted: frozenset[str] = frozenset()
-        self._stills: dict[str, Still] = {}
-        self._shown = 0
+        self._stills = Stills()
         self.wants_changed: Callable[[], None] = _nobody_asks
         self._models = Models()
+
+    @property
+    def ring(self) -> Ring:
+        """The ring of everything."""
+        return self.groups.everything
 
     # -- the feed ----------------------------------------------------------------------------------
 
@@ -110,8 +101,7 @@ class Hub:
         # Nothing below the oldest number that the feed holds can ever be resumed.
         lost_through = hello.seq if hello.oldest is None else hello.oldest - 1
         self.seq = lost_through
-        self.ring = self._new_ring(lost_through)
-        self.groups.clear()
+        self.groups.restart(lost_through)
         self._look_who_wants()
         self._models = Models()
         return [viewer for viewer in waiting if not viewer.closing]
@@ -135,20 +125,16 @@ class Hub:
             model=self._models.of(payload),
             numbered=message.seq is not None,
         )
-        self.ring.append(entry)
-        for group in self.groups.values():
-            if group.filter.takes(entry.channel, entry.model):
-                group.ring.append(entry)
+        self.groups.append(entry)
         return True
 
     def show(self, picture: bytes, view: str) -> None:
         """*picture* is the newest of *view*: in place of the one before, for who has not had it."""
-        self._shown += 1
-        self._stills[view] = Still(self._shown, frames.binary_frame(picture))
+        self._stills.show(picture, view)
 
     def still(self, view: str) -> Still:
         """The newest picture of *view*; number 0 before the first."""
-        return self._stills.get(view, NOTHING)
+        return self._stills.newest(view)
 
     # -- viewers come and go -----------------------------------------------------------------------
 
@@ -166,8 +152,7 @@ class Hub:
         """Whether everything after *resume* is still here for this viewer's filter."""
         if resume is None or resume.epoch != self.epoch or resume.after > self.seq:
             return False
-        group = self.groups.get(viewer.subscription.filter)
-        ring = group.ring if group is not None else self.ring
+        ring = self.groups.ring_of(viewer.subscription.filter)
         return ring.position_after(resume.after) is not None
 
     def welcome(
@@ -374,42 +359,23 @@ class Hub:
             self.queue(viewer, frame)
         viewer.cursor, viewer.after = to, after
 
-    def _new_ring(self, lost_through: int) -> Ring:
-        limits = self.limits
-        return Ring(limits.ring_frames, limits.ring_bytes, lost_through=lost_through)
-
-    def _group(self, filter_: Filter) -> Group:
-        """The group of *filter_*; a new one's ring is filled from the ring of everything."""
-        if group := self.groups.get(filter_):
-            return group
-        ring = self._new_ring(self.ring.lost_through)
-        for entry in self.ring.entries():
-            if filter_.takes(entry.channel, entry.model):
-                ring.append(entry)
-        group = self.groups[filter_] = Group(filter_, ring)
-        self._look_who_wants()
-        return group
-
     def _enter(self, viewer: Viewer, after: int) -> None:
         """Put *viewer* behind in its lane, at the first message after number *after*."""
         if viewer.closing:
             return
-        group = self._group(viewer.subscription.filter)
-        ring = group.ring
-        position = ring.position_after(after)
+        subscription = viewer.subscription
+        group = self.groups.join(subscription.filter)
+        position = group.ring.position_after(after)
         if position is None:
             # Only a snapshot or a backlog older than the whole ring: rare, and safe to start anew.
-            self._prune(group)
+            self.groups.leave(subscription.filter)
             self.close(viewer, frames.STALLED, "the feed has moved on; connect again")
-            return
-        tick = viewer.subscription.tick
-        if tick not in group.lanes:
-            group.lanes[tick] = Lane(ring, tick, pictures=group.filter.pictures)
-        group.members += 1
-        viewer.lane = group.lanes[tick]
-        viewer.after = after
-        viewer.cursor = viewer.start = position
-        viewer.owed = ring.end
+        else:
+            viewer.lane = group.lane(subscription.tick)
+            viewer.after = after
+            viewer.cursor = viewer.start = position
+            viewer.owed = group.ring.end
+        self._look_who_wants()
 
     def _step_out(self, viewer: Viewer) -> None:
         """Out of step: from now on the viewer has a cursor of its own."""
@@ -427,22 +393,13 @@ class Hub:
         viewer.sent_before += viewer.cursor - viewer.start
         viewer.start = 0
         viewer.lane = None
-        group = self.groups[viewer.subscription.filter]
-        group.members -= 1
-        self._prune(group)
-
-    def _prune(self, group: Group) -> None:
-        """Forget a group that nobody is in."""
-        if not group.members:
-            self.groups.pop(group.filter, None)
-            self._look_who_wants()
+        self.groups.leave(viewer.subscription.filter)
+        self._look_who_wants()
 
     def _look_who_wants(self) -> None:
-        wanted = frozenset(view for each in self.groups if (view := each.pictures))
-        if wanted != self.wanted:
-            # What nobody looks at would be old when somebody does.
-            self._stills = {view: self._stills[view] for view in wanted & self._stills.keys()}
-            self.wanted = wanted
+        if self.groups.views != self.wanted:
+            self.wanted = self.groups.views
+            self._stills.keep(self.wanted)
             self.wants_changed()
 
 

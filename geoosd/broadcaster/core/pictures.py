@@ -8,8 +8,10 @@ misses some, and is told of none.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final, NamedTuple
 
+from geoosd.broadcaster.core import frames
 from geoosd.wire.pictures import HEADER_BYTES
 
 BOUNDARY: Final = "geoos"
@@ -26,6 +28,27 @@ class Still(NamedTuple):
 
 NOTHING: Final = Still(0, b"")
 """Before the first picture of a view."""
+
+
+class Stills:
+    """The newest picture of each view that anybody looks at."""
+
+    def __init__(self) -> None:
+        self._shown = 0
+        self._newest: dict[str, Still] = {}
+
+    def show(self, picture: bytes, view: str) -> None:
+        """*picture* takes the place of the one before."""
+        self._shown += 1
+        self._newest[view] = Still(self._shown, frames.binary_frame(picture))
+
+    def newest(self, view: str) -> Still:
+        """The newest of *view*; number 0 before the first."""
+        return self._newest.get(view, NOTHING)
+
+    def keep(self, views: Set[str]) -> None:
+        """Forget all but *views*: what nobody looks at would be old when somebody does."""
+        self._newest = {view: self._newest[view] for view in views & self._newest.keys()}
 
 
 def part_of(picture: bytes) -> bytes:
