@@ -177,6 +177,7 @@ ABOUT = {
     "/": "the page",
     "/healthz": "200 when all is well enough to serve, else 503; for a monitor that can do no more",
     "/metrics": "Prometheus text of all daemons",
+    "/neural": "the [WebSocket](../interfaces.md); 426 for who asks for no upgrade",
     "/snapshot.png": "a picture; query: see PictureRequest",
     "/snapshot.jpg": "the same as JPEG",
     "/snapshot.webp": "the same as WebP",

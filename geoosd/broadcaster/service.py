@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import compress
 from math import ceil
-from typing import Any
 
-import msgspec
 import trio
-from prometheus_client import Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from geoosd.broadcaster.adapters.api import Api
 from geoosd.broadcaster.adapters.canary import CanaryViewer
 from geoosd.broadcaster.adapters.fanout import Fanout
 from geoosd.broadcaster.adapters.feed import Feed
 from geoosd.broadcaster.adapters.http import Admission, Router
+from geoosd.broadcaster.adapters.insight import Insight, Parts
 from geoosd.broadcaster.adapters.mjpeg import Mjpeg
 from geoosd.broadcaster.adapters.port import Port
 from geoosd.broadcaster.adapters.static import load_page
@@ -26,29 +22,18 @@ from geoosd.broadcaster.adapters.websocket import Viewers
 from geoosd.broadcaster.adapters.workers import PORT, Workers, check_reload
 from geoosd.broadcaster.core.hub import Hub, Limits
 from geoosd.config import Address, Config
-from geoosd.errors import ConfigError, VarlinkError
+from geoosd.errors import ConfigError
 from geoosd.runtime.files import allow_files
-from geoosd.runtime.health import Finding
 from geoosd.runtime.service import Report, Runtime, Service, ServiceSpec
-from geoosd.runtime.varlink import IncomingCall
 from geoosd.runtime.watchdog import ask_handler, ask_http
-from geoosd.wire import reports, varlink
 from geoosd.wire.access import Doorkeeper
-from geoosd.wire.canary import passed
 from geoosd.wire.messages import Hello
 from geoosd.wire.pictures import VIEWS
 
 FILL_SECONDS = 1.0
 """How long to wait for a compositor before viewers are let in all the same."""
-LAGGING = 100
-_LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _HTTP_CONNECTIONS = 256
 _OTHER_FILES = 64
-_INTERFACE = "io.geoos.Broadcaster"
-
-
-class _Disconnect(msgspec.Struct, forbid_unknown_fields=True):
-    id: str
 
 
 class Broadcaster:
@@ -99,26 +84,10 @@ class Broadcaster:
         )
         self._nursery: trio.Nursery | None = None
         self._api: Api | None = None
-        runtime.registry.register(_Insight(self))
-        self.fanout.observe_lag = Histogram(
-            "broadcast_lag_messages",
-            "Messages that wait for a viewer, looked at every 5 seconds",
-            buckets=(0, 1, 10, LAGGING, 300, 1000),
-            registry=runtime.registry,
-        ).observe
-        self.fanout.observe_latency = Histogram(
-            "broadcast_latency",
-            "From when a flush was due until its last viewer had been sent to",
-            unit="seconds",
-            buckets=_LATENCY,
-            registry=runtime.registry,
-        ).observe
-        runtime.health.add_probe("feed", self._feed_health)
+        self._insight = Insight(
+            Parts(self.hub, self.fanout, self.feed, self.viewers, self.port), runtime
+        )
         runtime.health.add_probe("canary", self.canary.probe)
-        runtime.health.add_probe("viewers", self._viewers_health)
-        runtime.varlink.add_interface(varlink.interface(_INTERFACE))
-        runtime.varlink.add(f"{_INTERFACE}.ListViewers", self._list_viewers)
-        runtime.varlink.add(f"{_INTERFACE}.DisconnectViewer", self._disconnect_viewer, "admin")
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Fill the ring, then serve until draining."""
@@ -242,114 +211,10 @@ class Broadcaster:
             for mjpeg in self.mjpegs.values():
                 mjpeg.turn_out()
 
-    # -- what it says of itself --------------------------------------------------------------------
-
     def report(self) -> Report:
-        """Viewers, the message rate, the ring, the feed."""
-        ring, limits = self.hub.ring, self.hub.limits
-        count = len(self.fanout)
-        return Report(
-            status=f"{count} viewer{'' if count == 1 else 's'}",
-            addresses=self._addresses,
-            rates={"messages": self.feed.rate.per_second(trio.current_time())},
-            queues=[
-                reports.Queue("ring", len(ring), limits.ring_frames, "drop_oldest", ring.first),
-                reports.Queue(
-                    "viewer lag", self.worst_lag(), limits.max_lag, "drop_oldest", self.hub.dropped
-                ),
-            ],
-            links=[self.feed.link.report()],
-            details={
-                "viewers": str(count),
-                "lagging": str(self._lagging()),
-                "epoch": self.hub.epoch,
-                "seq": str(self.hub.seq),
-                "prompts": str(self._api.prompts if self._api is not None else 0),
-                **passed(self.feed.canary),
-            },
-        )
-
-    def worst_lag(self) -> int:
-        """Messages that wait for the slowest viewer."""
-        return max((viewer.lag for viewer in self.hub.viewers), default=0)
-
-    def _lagging(self) -> int:
-        return sum(viewer.lag >= LAGGING for viewer in self.hub.viewers)
-
-    def _feed_health(self) -> Finding:
-        if not self.feed.link.connected:
-            return "critical", "no feed from the compositor", "geoosctl status"
-        if not self.feed.filled.is_set():
-            return "warning", "reads the feed from its oldest message on", "geoosctl health --watch"
-        return "healthy", "connected", None
-
-    def _viewers_health(self) -> Finding:
-        count, lagging = len(self.fanout), self._lagging()
-        if lagging:
-            text = f"{lagging} of {count} viewers are {LAGGING} or more messages behind"
-            return "warning", text, "geoosctl viewers"
-        return "healthy", f"{count} of at most {self.viewers.max_viewers}", None
-
-    async def _list_viewers(self, _call: IncomingCall) -> Mapping[str, Any]:
-        return {
-            "viewers": [
-                {
-                    "id": viewer.id,
-                    "address": viewer.address,
-                    "since": viewer.since,
-                    "lag": viewer.lag,
-                    "dropped": viewer.dropped,
-                    "sent": viewer.sent,
-                    "rate": round(viewer.rate, 1),
-                    "channels": sorted(viewer.subscription.filter.channels),
-                    "tick": viewer.subscription.tick,
-                }
-                for viewer in self.hub.viewers
-            ]
-        }
-
-    async def _disconnect_viewer(self, call: IncomingCall) -> None:
-        id_ = call.convert(_Disconnect).id
-        if not self.viewers.disconnect(id_):
-            raise VarlinkError(varlink.NOT_FOUND, {"reason": f"cannot find viewer {id_!r}"})
-
-
-class _Insight(Collector):
-    """Metrics read from the parts when asked for: nothing is counted twice on the data path."""
-
-    def __init__(self, service: Broadcaster) -> None:
-        self._service = service
-
-    def collect(self) -> Iterator[Metric]:
-        service = self._service
-        hub, fanout, feed, port = service.hub, service.fanout, service.feed, service.port
-        counters = {
-            "broadcast_messages": ("Messages taken from the feed", feed.messages),
-            "broadcast_pictures": ("Pictures taken from the feed", feed.pictures),
-            "broadcast_sends": ("send() calls to viewers", fanout.sends),
-            "broadcast_bytes": ("Bytes sent to viewers", fanout.bytes),
-            "broadcast_dropped": ("Messages that viewers missed, announced by gaps", hub.dropped),
-            "broadcast_gaps": ("Gaps announced to viewers", hub.gaps),
-            "broadcast_evictions": ("Viewers closed because they took nothing", hub.stalled),
-            "broadcast_refused": (
-                "Viewers and connections refused",
-                service.viewers.refused + port.turned_away,
-            ),
-            "broadcast_http_requests": ("HTTP requests", port.requests),
-            "broadcast_connection_errors": ("Connections that ended by an error", port.errors),
-        }
-        for name, (text, value) in counters.items():
-            yield CounterMetricFamily(name, text, value=value)
-        gauges = {
-            "broadcast_clients_active": ("Viewers connected", len(fanout)),
-            "broadcast_queue_depth": (
-                "Messages that wait for the slowest viewer",
-                service.worst_lag(),
-            ),
-            "broadcast_ring_bytes": ("Bytes of frames in the ring", hub.ring.size),
-        }
-        for name, (text, value) in gauges.items():
-            yield GaugeMetricFamily(name, text, value=value)
+        """What :mod:`.adapters.insight` finds."""
+        prompts = self._api.prompts if self._api is not None else 0
+        return self._insight.report(self._addresses, prompts)
 
 
 def _guard(config: Config, now: Callable[[], float]) -> Admission | None:

@@ -46,7 +46,7 @@ async def test_nobody_is_shown_the_viewer_that_is_kept_for_canaries(tmp_path):
         await health(stand, "waits for the first canary")
         assert len(stand.service.fanout) == 0
         assert stand.service.report().status == "0 viewers"
-        assert (await stand.service._list_viewers(None)) == {"viewers": []}
+        assert (await stand.get("io.geoos.Broadcaster.ListViewers")) == {"viewers": []}
 
 
 async def test_a_new_epoch_does_not_end_it(tmp_path):
