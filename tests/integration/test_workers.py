@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -19,17 +19,24 @@ VIEWERS = 60
 RESTARTS = "broadcast_worker_restarts_total"
 
 
-@pytest.fixture
-def shared_port(tmp_path):
-    """A running geoos without models, whose broadcaster has two workers."""
-    stack = Stack(tmp_path, engine=False)
+@contextmanager
+def sharing(directory, more=""):
+    stack = Stack(directory, engine=False)
     text = stack.config.read_text()
-    stack.config.write_text(text.replace("[broadcaster]", f"[broadcaster]\nworkers = {WORKERS}"))
+    lines = f"[broadcaster]\nworkers = {WORKERS}\n{more}"
+    stack.config.write_text(text.replace("[broadcaster]", lines))
     try:
         stack.start()
         yield stack
     finally:
         stack.kill()
+
+
+@pytest.fixture
+def shared_port(tmp_path):
+    """A running geoos without models, whose broadcaster has two workers."""
+    with sharing(tmp_path) as stack:
+        yield stack
 
 
 def workers_of(stack):
@@ -168,3 +175,16 @@ def test_health_says_nothing_of_workers_that_do_not_answer(shared_port):
         for worker in (one, other):
             os.kill(worker, signal.SIGCONT)
     until(lambda: checks()[1]["status"] == "healthy" and "feed" in checks()[0], 10, "all is well")
+
+
+@pytest.mark.timeout(120)  # by chance one may have to try a few times
+def test_whoever_is_refused_by_a_full_worker_gets_in_at_the_one_with_room(tmp_path):
+    """Each has half of the places, and the kernel does not know who is full."""
+    with (
+        sharing(tmp_path, "max_viewers = 8\n") as stack,
+        crowd(stack.broadcaster, 8) as many,  # who all had their Hello
+    ):
+        all_connected(stack, 8)
+        numbers = [each["id"][0] for each in stack.json("viewers")["viewers"]]
+        assert sorted(numbers) == ["1"] * 4 + ["2"] * 4
+        assert many.ask().connected == 8
