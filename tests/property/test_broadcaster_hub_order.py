@@ -37,6 +37,7 @@ class Client:
         self.world = world
         self.wire = bytearray()
         self.credit = 0
+        self.filters = []  # from which number on which filter holds
 
     def send(self, data):
         sent = min(self.credit, len(data))
@@ -126,6 +127,7 @@ class World:
         scene = Snapshot(self.seq, [], [], "")
         frame = b"\x81\x7e" + len(messages.encode(scene, 0.0)).to_bytes(2, "big")
         frame += messages.encode(scene, 0.0)
+        client.filters = [(client.joined_after, client.viewer.subscription.filter)]
         self.hub.welcome(client.viewer, resume, Scene("e1", self.seq, frame), 0.0)
         client.pump()
 
@@ -208,6 +210,7 @@ action = st.one_of(
     st.tuples(st.just("tick"), index, st.sampled_from([0, 16])),
     st.tuples(st.just("leave"), index),
 )
+change = st.tuples(st.just("channels"), index, channels)
 handover = st.tuples(st.just("hand_over"))
 
 
@@ -235,9 +238,25 @@ def _act_on(world, client, name, *values):
     elif name == "tick":
         changed = client.viewer.subscription.changed_by(Subscribe(tick=values[0]))
         world.hub.subscribe(client.viewer, changed, 0.0)
+    elif name == "channels":
+        _change(world, client, values[0])
     else:
         world.hub.close(client.viewer, 1000, "")
     client.pump()
+
+
+def _change(world, client, names):
+    """Another filter counts from where the hub says that the viewer stands."""
+    hub, viewer = world.hub, client.viewer
+    given = hub.given(viewer)
+    if given is not None:
+        assert given == world.seq or viewer.lag, "nothing waits, and it does not stand at the end"
+        if viewer.position < viewer.lane.ring.first:
+            given = world.seq  # what fell out is told of in a Gap, first
+    changed = viewer.subscription.changed_by(Subscribe(sorted(names)))
+    hub.subscribe(viewer, changed, 0.0)
+    if given is not None and not viewer.closing:
+        client.filters.append((given, changed.filter))
 
 
 def check(world, client):
@@ -245,12 +264,12 @@ def check(world, client):
     numbers = [message["seq"] for message in got if "seq" in message]
     assert numbers == sorted(set(numbers)), "out of order, or twice"
     gaps = [m["payload"] for m in got if m["message_type"] == "Gap"]
-    takes = client.viewer.subscription.filter.takes
-    wanted = [
-        (seq, kind)
-        for seq, kind in world.published
-        if seq > client.joined_after and takes(messages.CHANNEL_OF[kind], "m")
-    ]
+
+    def takes(seq, channel):
+        held = [filter_ for after, filter_ in client.filters if after < seq]
+        return bool(held) and held[-1].takes(channel, "m")
+
+    wanted = [(seq, kind) for seq, kind in world.published if takes(seq, messages.CHANNEL_OF[kind])]
     if client.viewer.closing:
         last = max([client.joined_after, *numbers, *(gap["to_seq"] for gap in gaps)])
         wanted = [(seq, kind) for seq, kind in wanted if seq <= last]
@@ -262,7 +281,8 @@ def check(world, client):
     if not client.viewer.closing:
         dropped = client.viewer.dropped
         assert sum(gap["dropped"] for gap in gaps) == dropped
-        unnumbered = len(world.feed) - len(world.published) if takes("canary", None) else 0
+        told = any("canary" in filter_.channels for _, filter_ in client.filters)
+        unnumbered = len(world.feed) - len(world.published) if told else 0
         assert 0 <= dropped - len(missing) <= unnumbered
         assert client.viewer.lag == 0
         canaries = sum(message["message_type"] == "Canary" for message in got)
@@ -270,7 +290,7 @@ def check(world, client):
 
 
 @settings(max_examples=300)
-@given(st.lists(action, max_size=60), st.integers(3, 12), st.integers(4, 40))
+@given(st.lists(action | change, max_size=60), st.integers(3, 12), st.integers(4, 40))
 def test_every_viewer_gets_everything_in_order_or_is_told(actions, max_lag, ring_frames):
     world = World(Limits(max_lag=max_lag, ring_frames=ring_frames))
     for each in actions:

@@ -191,17 +191,29 @@ class Hub:
         return True
 
     def subscribe(self, viewer: Viewer, subscription: Subscription, now: float) -> None:
-        """Change what *viewer* gets; it goes on after the last message it was given."""
+        """Change what *viewer* gets, from where it stands: what it had does not come again, and
+        what its filter left out until now is not made up for.
+        """
         if viewer.lane is None:
             viewer.subscription = subscription
             return
         self._step_out(viewer)
         if viewer.cursor < viewer.lane.ring.first:
             self._skip(viewer, viewer.lane.ring.end, "lag", now)
+        given = self.given(viewer)
         self._detach(viewer)
         viewer.subscription = subscription
-        if not viewer.closing:
-            self._enter(viewer, viewer.after)
+        if given is not None:
+            self._enter(viewer, given)
+
+    def given(self, viewer: Viewer) -> int | None:
+        """The number up to which *viewer* was given all that its filter takes: below the next
+        message that waits for it. None: it is closing, or was not let in yet.
+        """
+        if viewer.lane is None:
+            return None
+        position, after = viewer.place
+        return max(after, viewer.lane.ring.below(position, self.seq))
 
     def close(self, viewer: Viewer, code: int, reason: str) -> None:
         """Have *viewer* get a Close frame after what is on the wire, and nothing after it."""

@@ -164,6 +164,15 @@ class Ring:
         index = self._head + position - self.first - 1
         return self._entries[index].through if index >= self._head else self._before_first
 
+    def below(self, position: int, newest: int) -> int:
+        """The number up to which there is nothing at *position* or behind it; *newest* at the end,
+        0 where *position* has fallen out.
+        """
+        if position < self.first:
+            return 0
+        index = self._head + position - self.first
+        return self._entries[index].seq - 1 if index < len(self._entries) else newest
+
     def batch(self, start: int, stop: int, max_bytes: int) -> Batch:
         """The frames at positions *start* ≤ p < *stop*, up to about *max_bytes*.
 

@@ -64,6 +64,12 @@ def test_a_ring_finds_places_by_number():
         filled(ring, 3)
 
 
+def test_a_ring_knows_below_what_nothing_waits():
+    ring = filled(Ring(max_frames=3), 1, 2, 5, 9)
+    assert [ring.below(position, 12) for position in range(5)] == [0, 1, 4, 8, 12]
+    assert Ring().below(0, 7) == 7
+
+
 def test_a_batch_ends_at_a_frame():
     ring = filled(Ring(), 1, 2, 5)
     batch = ring.batch(0, 3, 4)

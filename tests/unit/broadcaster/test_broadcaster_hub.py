@@ -151,6 +151,40 @@ def test_subscribing_before_the_welcome_and_when_too_late():
     assert lost.closing
 
 
+def numbers(wire):
+    return [int(part.split(b"}")[0]) for part in wire.split(b'"seq":')[1:]]
+
+
+def test_who_turns_a_channel_off_and_on_gets_nothing_twice_and_not_what_was_left_out():
+    hub = made()
+    viewer = joined(hub)
+    drain(hub, viewer)
+    for seq in (1, 2, 3):
+        say(hub, TOKEN, seq)
+    hub.subscribe(viewer, viewer.subscription, 0.0)  # three wait for it: they still come
+    assert numbers(drain(hub, viewer)) == [1, 2, 3]
+    hub.subscribe(viewer, ALL.changed_by(Subscribe(["sessions"])), 0.0)
+    say(hub, TOKEN, 4)
+    assert drain(hub, viewer) == b""
+    hub.subscribe(viewer, ALL, 0.0)
+    say(hub, TOKEN, 5)
+    hub.subscribe(viewer, ALL.changed_by(Subscribe(tick=0)), 0.0)
+    assert numbers(drain(hub, viewer)) == [5]
+
+
+def test_who_heard_nothing_for_longer_than_the_ring_lasts_may_still_change_its_filter():
+    hub = made(ring_frames=4)
+    viewer = joined(hub, ALL.changed_by(Subscribe(["sessions"])))
+    drain(hub, viewer)
+    for seq in range(1, 20):
+        say(hub, TOKEN, seq)
+    hub.subscribe(viewer, ALL, 0.0)
+    assert not viewer.closing
+    say(hub, TOKEN, 20)
+    assert numbers(drain(hub, viewer)) == [20]
+    assert viewer.dropped == 0
+
+
 def test_leaving_prunes_the_group_and_restart_skips_the_closing():
     hub = made()
     viewer = joined(hub)
