@@ -121,15 +121,24 @@ async def _bind_groups(address: Address, count: int) -> list[list[socket.socket]
     found = await trio.socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
+    unknown: OSError | None = None
     with contextlib.ExitStack() as undo:
         for family, _type, _protocol, _name, where in found:
-            first = undo.enter_context(_listening(family, where, alone=True))
+            try:
+                first = undo.enter_context(_listening(family, where, alone=True))
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    raise
+                unknown = error  # as of IPv6 on a machine without it: the others will do
+                continue
             groups[0].append(first)
             # Only what listens already may be joined, and by our own user alone.
             first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             for group in groups[1:]:
                 sock = _listening(family, first.getsockname(), alone=False)
                 group.append(undo.enter_context(sock))
+        if unknown is not None and not groups[0]:
+            raise unknown
         undo.pop_all()
     return groups
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+import trio
 
 from geoosd.config import Address
 from geoosd.errors import StartError
@@ -202,3 +203,32 @@ async def test_localhost_has_two_addresses():
     assert families[0] == families[1]
     with pytest.raises(StartError, match=r"cannot listen on 203.0.113.1:0 \(x\): "):
         await sockets.bind_shared(Address("203.0.113.1", 0), "x", 2)
+
+
+class _Resolver(trio.abc.HostnameResolver):
+    """Knows a host by these addresses."""
+
+    def __init__(self, *found):
+        self.found = found
+
+    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
+        return [(each, socket.SOCK_STREAM, 0, "", where) for each, where in self.found]
+
+    async def getnameinfo(self, sockaddr, flags):
+        raise NotImplementedError
+
+
+async def test_a_family_that_the_machine_does_not_have_is_done_without():
+    """As ``localhost`` with ``ipv6.disable=1``; DECnet is what no kernel has any more."""
+    there, decnet = (socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_DECnet, ("::1", 0))
+    before = trio.socket.set_custom_hostname_resolver(_Resolver(decnet, there))
+    try:
+        groups = await sockets.bind_shared(Address("two.example", 0), "x", 2)
+        for [sock] in groups:
+            assert sock.family == socket.AF_INET
+            sock.close()
+        trio.socket.set_custom_hostname_resolver(_Resolver(decnet))
+        with pytest.raises(StartError, match=r"cannot listen on two\.example:0"):
+            await sockets.bind_shared(Address("two.example", 0), "x", 2)
+    finally:
+        trio.socket.set_custom_hostname_resolver(before)
