@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -234,5 +235,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. What a terminal's encoding does not have is shown as a question mark."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
     cli()

@@ -196,6 +196,14 @@ def test_a_closed_pipe_is_quiet():
     assert (process.returncode, errors) == (141, b"")
 
 
+def test_a_terminal_that_lacks_a_character_shows_a_question_mark(runtime_dir):
+    environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    process = run("health", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ)
+    said, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (3, b"")
+    assert said == b"unknown: geoos is not running\n? geoosd up\n"
+
+
 def test_an_interrupt_is_quiet(control, tmp_path):
     import signal
 
