@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ _OF_A_SERVICE_MANAGER = (
 
 _OPTIONAL = ("engine", "browser", "system", "gpu", "prometheus")
 """Markers of what a machine may lack."""
+
+_LONGEST_TMPDIR = 30
+"""Below are directories of pytest and of tests, then a socket, whose path has at most 107 bytes."""
+
+if len(tempfile.gettempdir()) > _LONGEST_TMPDIR:
+    tempfile.tempdir = os.environ["TMPDIR"] = "/tmp"
 
 _SLOW_MACHINE = [HealthCheck.too_slow]
 # A script's background job (`make test &`) ignores Ctrl-C, and so would all that tests interrupt.

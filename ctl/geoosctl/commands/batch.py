@@ -234,17 +234,21 @@ def _ask_all(
 ) -> int:
     """Ask all of *todo*, write each answer as it comes; how many failed.
 
-    Raises the :class:`VarlinkError` of a geoos that does not answer at all: going on is no use.
+    Raises the :class:`VarlinkError` of a geoos that does not answer at all, and whatever else went
+    wrong in a thread: going on is no use.
     """
     waiting: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-    answers: queue.SimpleQueue[dict[str, Any] | VarlinkError] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[dict[str, Any] | Exception] = queue.SimpleQueue()
     for task in todo:
         waiting.put(task)
 
     def work() -> None:
         with contextlib.suppress(queue.Empty):
             while (task := waiting.get_nowait()) is not None:
-                answers.put(_ask(options, task))
+                try:
+                    answers.put(_ask(options, task))
+                except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                    answers.put(error)
 
     # Daemons: an interrupt ends the process, which ends their calls and the work upstream.
     for _ in range(min(concurrency, len(todo))):
@@ -253,7 +257,7 @@ def _ask_all(
     with _Progress(total, total - len(todo)) as progress:
         for _ in todo:
             answer = answers.get()
-            if isinstance(answer, VarlinkError):
+            if isinstance(answer, Exception):
                 raise answer
             _write(target, answer)
             failed += answer["error"] is not None
@@ -261,8 +265,11 @@ def _ask_all(
     return failed
 
 
-def _ask(options: Settings, task: Task) -> dict[str, Any] | VarlinkError:
-    """One prompt's answer: its text, how it ended, or its error."""
+def _ask(options: Settings, task: Task) -> dict[str, Any]:
+    """One prompt's answer: its text, how it ended, or its error.
+
+    Raises the :class:`VarlinkError` of a geoos that does not answer at all.
+    """
     call = msgspec.structs.asdict(task.ask)
     del call["id"]
     began = time.monotonic()
@@ -291,7 +298,7 @@ def _ask(options: Settings, task: Task) -> dict[str, Any] | VarlinkError:
     except VarlinkError as error:
         gone = error.error == wire.UNAVAILABLE and str(options.control) in str(error)
         if gone or error.error == wire.PERMISSION_DENIED:
-            return error
+            raise
         answer["error"] = str(error)
     except MessageError as error:
         answer["error"] = str(error)

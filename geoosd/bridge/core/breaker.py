@@ -100,7 +100,6 @@ class Breaker:
         # Half of it is left to chance, so that many bridges do not come back at once.
         self._retry_at = now + delay * (0.5 + 0.5 * jitter)
         self._level += 1
-        self._failures.clear()
         self.state = "open"
         self.openings += 1
 

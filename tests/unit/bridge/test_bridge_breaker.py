@@ -2,7 +2,7 @@
 
 import pytest
 
-from geoosd.bridge.core.breaker import Breaker, Policy
+from geoosd.bridge.core.breaker import DEFAULT, Breaker, Policy
 
 POLICY = Policy(failures=3, window=10.0, first=1.0, longest=8.0)
 
@@ -21,6 +21,18 @@ def test_failures_in_the_window_open_it():
     assert breaker.openings == 1
     assert breaker.retry_in(0.25) == 0.75
     assert breaker.retry_in(5.0) == 0.0
+
+
+def test_three_failures_in_half_a_minute_are_too_many_unless_told_otherwise():
+    assert Policy(failures=3, window=30.0, first=5.0, longest=60.0) == DEFAULT
+
+
+@pytest.mark.parametrize(("third", "opens"), [(10.0, True), (10.01, False)])
+def test_the_window_ends_with_its_last_moment(third, opens):
+    breaker = Breaker(POLICY)
+    breaker.failed(0.0, 0.0)
+    breaker.failed(5.0, 0.0)
+    assert breaker.failed(third, 0.0) is opens
 
 
 def test_failures_far_apart_do_not():
@@ -58,6 +70,14 @@ def test_a_bad_trial_doubles_the_back_off_up_to_the_longest():
         assert breaker.begin_trial(now)
         breaker.end_trial(False, now, 1.0)
     assert breaker.openings == 6
+
+
+def test_the_back_off_of_a_server_that_is_down_for_days_is_the_longest():
+    breaker = opened()
+    for now in range(8, 16_000, 8):
+        assert breaker.begin_trial(now)
+        breaker.end_trial(False, now, 1.0)
+        assert breaker.retry_in(now) <= POLICY.longest
 
 
 @pytest.mark.parametrize(("jitter", "delay"), [(0.0, 0.5), (0.5, 0.75), (0.999, 0.9995)])

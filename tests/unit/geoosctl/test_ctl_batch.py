@@ -108,6 +108,13 @@ def test_it_stops_where_geoos_is_away(geoosctl, prompts, runtime_dir):
     assert results(prompts) == []
 
 
+def test_what_goes_wrong_before_the_first_call_ends_it_too(geoosctl, prompts, monkeypatch):
+    monkeypatch.setenv("GEOOS_RUNTIME_DIR", f"/tmp/{'x' * 107}")
+    result = geoosctl("batch", str(prompts))
+    assert result.exit_code == 78
+    assert "too long for a socket" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
