@@ -148,3 +148,64 @@ def test_an_event_field_that_is_not_alone_before_the_data():
         ("data: x", "1"),
         ("data: x", "1"),
     ]
+
+
+def test_only_an_event_field_names_the_type():
+    for line in (b": what is this", b"id: 12345678", b"retry: 1000", b"unknown: words"):
+        assert typed(line + b"\ndata: 1\n\n") == [("message", "1")]
+
+
+def test_what_began_in_an_earlier_piece_belongs_to_the_event():
+    assert typed(b"event: x\n", b"data: 1\n\ndata: 2\n\n") == [("x", "1"), ("message", "2")]
+    assert typed(b"data: 1\n", b"data: 2\n\ndata: 3\n\n") == [("message", "1\n2"), ("message", "3")]
+    assert [last for _, _, last in parse(b"id: 7\n", b"data: 1\n\ndata: 2\n\n")] == ["7", "7"]
+
+
+def test_a_line_may_be_as_long_as_the_bound():
+    for pieces in ([b"data: 1234\n\n"], [b"data: 1234", b"\n\n"], [b"da", b"ta: 1234\n", b"\n"]):
+        parser = SSEParser(max_line=10)
+        events = [event for piece in pieces * 3 for event in parser.receive(piece)]
+        assert events == [(b"1234", "message", "")] * 3
+    for pieces in ([b"data: 12345\n\n"], [b"data: 12345"], [b"data: 1234", b"5"]):
+        parser = SSEParser(max_line=10)
+        with pytest.raises(SSETooLarge):
+            [parser.receive(piece) for piece in pieces]
+
+
+def test_an_event_may_be_as_large_as_the_bound_and_so_may_the_next():
+    parser = SSEParser(max_line=20, max_event=9)
+    piece = b"data: 1234\ndata: 5678\n\n"
+    assert [event for _ in range(5) for event in parser.receive(piece)] == [
+        (b"1234\n5678", "message", "")
+    ] * 5
+
+
+def test_the_bounds_unless_told_otherwise():
+    parser = SSEParser()
+    line = b"data:" + b"x" * ((1 << 20) - 5)
+    parser.receive(line + b"\n")
+    with pytest.raises(SSETooLarge, match="line is longer than 1048576"):
+        parser.receive(line + b"x")
+    parser = SSEParser()
+    for _ in range(4):
+        parser.receive(line + b"\n")
+    parser.receive(b"data:" + b"x" * (4 * 5 - 4))  # and four line ends
+    assert len(parser.receive(b"\n\n")[0][0]) == 4 << 20
+
+
+def test_whole_after_anything_else_and_at_the_bound():
+    parser = SSEParser(max_line=20)
+    assert parser.whole(b"data: " + b"x" * 12 + b"\n\n") == b"x" * 12
+    parser.receive(b"event: x\ndata: a\ndata: b\r\n\r\n: c\n")
+    parser.receive(b"\n")
+    assert parser.whole(b"data: c\n\n") == b"c"
+    bom = b"\xef\xbb\xbf"
+    parser = SSEParser()
+    assert parser.whole(b"data: a\n\n") == b"a"
+    assert parser.receive(bom + b"data: b\n\n") == [], "a mark is one at the start alone"
+
+
+def test_a_retry_of_eighteen_digits():
+    parser = SSEParser()
+    parser.receive(b"retry: 999999999999999999\n")
+    assert parser.retry == 999999999999999999

@@ -114,6 +114,7 @@ def test_too_many_control_bytes_close_with_4000():
     before = viewer.control_given
     assert hub.queue(viewer, bytes(MAX_CONTROL_BYTES)) == before
     assert viewer.closing
+    assert not hub.groups
     hub.close(viewer, 1000, "")
     hub.welcome(viewer, None, None, 0.0)
     assert hub.queue(viewer, b"x") == before
@@ -189,9 +190,11 @@ def test_leaving_prunes_the_group_and_restart_skips_the_closing():
     hub = made()
     viewer = joined(hub)
     assert hub.groups
+    assert list(hub.viewers) == [viewer]
     hub.end(viewer)
-    hub.leave(viewer)
     assert not hub.groups
+    hub.leave(viewer)
+    assert not hub.viewers
     assert not hub.can_resume(viewer, None)
     other = joined(hub)
     for seq in range(1, 1100):
