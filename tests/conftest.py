@@ -30,6 +30,9 @@ _OF_A_SERVICE_MANAGER = (
     "STATE_DIRECTORY",
 )
 
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+"""What a machine needs for packages, and what httpx would ask for a server of our own."""
+
 _OPTIONAL = ("engine", "browser", "system", "gpu", "prometheus")
 """Markers of what a machine may lack."""
 
@@ -60,6 +63,9 @@ def _own_environment(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name in _OF_A_SERVICE_MANAGER:
             patch.delenv(name, raising=False)
+        for name in _PROXIES:
+            patch.delenv(name, raising=False)
+            patch.delenv(name.upper(), raising=False)
         patch.setenv("GEOOS_CONFIG", os.devnull)
         patch.setenv("GEOOS_RUNTIME_DIR", str(home / "run"))
         patch.setenv("GEOOS_STATE_DIR", str(home / "state"))

@@ -17,10 +17,9 @@ from geoosd.runtime.sockets import bind_unix
 
 READY = """
 import os, socket, sys, time
-manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-manager.connect(os.environ["NOTIFY_SOCKET"])
 def notify(text):
-    manager.send(text.encode())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.sendto(text.encode(), os.environ["NOTIFY_SOCKET"])
 """
 
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 DAEMONS = ("control", "compositor", "bridge", "broadcaster")
 ALL_UNITS = ("geoos.target", "geoos-*.service", "geoos-*.socket")
+_GIVEN = dict(os.environ)  # with the proxies that pip may need, and that tests are spared
 NO_ENGINE = "[engine]\nenabled = 'no'\n"
 
 
@@ -72,7 +73,7 @@ def slowdown():
 
 def stage(destination):
     """``make install`` into *destination*; what it says."""
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    environ = {key: value for key, value in _GIVEN.items() if not key.startswith("MAKE")}
     environ.pop("GEOOS_CONFIG", None)
     done = subprocess.run(
         ["make", "install", f"DESTDIR={destination}"],

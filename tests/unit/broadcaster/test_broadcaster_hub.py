@@ -290,3 +290,22 @@ def test_a_snapshot_newer_than_the_last_tick_waits_for_the_next_one():
     assert lane.take_strays() == [late]
     assert drain(hub, late) == b""
     assert late in lane.live
+
+
+def test_control_bytes_are_counted_until_they_are_given():
+    hub = made()
+    viewer = joined(hub)
+    drain(hub, viewer)
+    before = viewer.control_given
+    numbers = [hub.queue(viewer, data) for data in (b"\x89\x00", b"\x8a\x00")]
+    assert numbers == [before + 1, before + 2]
+    assert viewer.control_bytes == 4
+    hub.took(viewer, len(hub.next_bytes(viewer, 0.0)))
+    assert (viewer.control_given, viewer.control_bytes) == (numbers[0], 2)
+    assert drain(hub, viewer) == b"\x8a\x00"
+    assert (viewer.control_given, viewer.control_bytes) == (numbers[1], 0)
+    hub.queue(viewer, bytes(MAX_CONTROL_BYTES - 1))
+    hub.queue(viewer, b"x")
+    assert not viewer.closing, "as many as are allowed"
+    hub.queue(viewer, b"x")
+    assert viewer.closing
