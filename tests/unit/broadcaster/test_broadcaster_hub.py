@@ -309,3 +309,23 @@ def test_control_bytes_are_counted_until_they_are_given():
     assert not viewer.closing, "as many as are allowed"
     hub.queue(viewer, b"x")
     assert viewer.closing
+
+
+def test_a_backlog_that_was_asked_for_is_no_lag():
+    hub = made(max_lag=2)
+    for seq in range(1, 11):
+        say(hub, TOKEN, seq)
+    got = drain(hub, joined(hub, resume=After("e1", 0)))
+    assert got.count(b'"TokenVisualizationUpdate"') == 10
+    assert b'"Gap"' not in got
+
+
+def test_subscribing_just_before_it_is_too_late_misses_nothing():
+    hub = made(ring_frames=2)
+    viewer = joined(hub)
+    for seq in (1, 2):
+        say(hub, TOKEN, seq)
+    hub.subscribe(viewer, ALL.changed_by(Subscribe(["tokens"])), 0.0)
+    got = drain(hub, viewer)
+    assert got.count(b'"TokenVisualizationUpdate"') == 2
+    assert b'"Gap"' not in got
