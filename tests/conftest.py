@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,10 @@ def _own_environment(tmp_path_factory):
         for name in _PROXIES:
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
+        # Nor the language and the time zone of the machine.
+        patch.setenv("LC_ALL", "C.UTF-8")
+        patch.setenv("TZ", "UTC")
+        time.tzset()
         patch.setenv("GEOOS_CONFIG", os.devnull)
         patch.setenv("GEOOS_RUNTIME_DIR", str(home / "run"))
         patch.setenv("GEOOS_STATE_DIR", str(home / "state"))

@@ -37,12 +37,13 @@ def read_file(path: Path, limit: int) -> bytes:
     """All of a file. Raises OSError, and ValueError for one that is larger than *limit* bytes or
     no file at all: a pipe would keep us waiting, a device would never end."""
     with open(path, "rb", opener=_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is no regular file")
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise ValueError(f"it is larger than {limit} bytes")
-    return data
+        if found.st_size > limit:
+            raise ValueError(f"it is larger than {limit} bytes")
+        # Not more than is there: a buffer of *limit* bytes would be made for the smallest file.
+        return file.read(found.st_size)
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -54,6 +54,7 @@ def test_a_ring_forgets_the_oldest_by_count_and_by_bytes():
     assert (len(small), small.size) == (2, 6)
     alone = filled(Ring(max_bytes=1), 1)
     assert len(alone) == 1
+    assert [entry.seq for entry in filled(alone, 2).entries()] == [2]
 
 
 def test_a_ring_finds_places_by_number():
@@ -76,6 +77,10 @@ def test_a_batch_ends_at_a_frame():
     assert (batch.data, batch.ends, batch.through, batch.stop) == (b"001002", [3, 6], [1, 2], 2)
     assert ring.batch(2, 3, 1000).data == b"005"
     assert ring.batch(1, 2, 1000).after == 1
+    for seq in range(6, 40):
+        late = filled(Ring(max_frames=4), *range(1, seq))
+        batch = late.batch(late.first + 1, late.end, 1000)
+        assert (batch.data, batch.after) == (b"%03d%03d%03d" % (seq - 3, seq - 2, seq - 1), seq - 4)
     assert [batch.split(sent) for sent in (0, 1, 3, 4, 6)] == [
         (0, 0),
         (1, 3),
