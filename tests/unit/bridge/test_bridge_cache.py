@@ -142,6 +142,15 @@ def test_a_newer_answer_takes_the_place_of_the_older():
     assert kept.statistics().entries == 1
 
 
-def test_the_size_counts_the_head():
+def test_the_key_knows_where_its_parts_end():
+    moved = {"method": b"POST/v1", "target": b"/chat/completions"}
+    assert key_of(**BASE | moved) != key_of(**BASE)
+    headers = [(b"content-typ", b"eapplication/json"), BASE["headers"][1]]
+    assert key_of(**BASE | {"headers": headers}) != key_of(**BASE)
+
+
+def test_the_size_counts_the_head_and_what_a_piece_takes_itself():
+    many = Answer("s", "desk", b"OK", [], [(0.0, b"x")] * 100)
+    assert many.size > 100 * 100, "Python's own objects of each piece"
     bare, long = answer(), Answer("s", "desk", b"OK", [(b"a", b"b" * 1000)], [(0.0, bytes(10))])
     assert long.size > bare.size + 1000
