@@ -4,6 +4,7 @@ import json
 import socket
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
@@ -243,18 +244,27 @@ async def test_who_stalls_costs_the_others_nothing(tmp_path, monkeypatch):
                     await stand.feed.say(FAT, 100)
                     await fast.take(100)
             await trio.testing.wait_all_tasks_blocked(0.05)
-            tried, framed = [], []
+            tried, framed = {viewer: [0] for viewer in stalled}, []
             for viewer in stalled:
                 stream = fanout.stream_of(viewer)
-                send = partial(_noted, tried, stream.sender)
+                send = partial(_tried, tried[viewer], stream.sender)
                 stream._send = fanout._senders[viewer] = send
             monkeypatch.setattr(frames, "text_frame", partial(_noted, framed, frames.text_frame))
             sends = fanout.sends
             for _ in range(50):
                 await stand.feed.say(TOKEN)
                 await fast.next()
-            assert fanout.sends - sends == len(framed) == 50
-            assert tried == []
+            # A kernel that is slow to move bytes may find room for some later.
+            taken = sum(sent > 0 for each in tried.values() for sent in each)
+            assert fanout.sends - sends - taken == len(framed) == 50
+            for each in tried.values():
+                assert all(sent or before for before, sent in pairwise(each)), "tried while full"
+
+
+def _tried(outcomes, send, data):
+    outcomes.append(0)
+    outcomes[-1] = sent = send(data)
+    return sent
 
 
 def _noted(calls, function, data):

@@ -5,6 +5,8 @@ import pytest
 from geoosd.broadcaster.core import frames
 from geoosd.broadcaster.core.ring import Entry, Ring
 from geoosd.broadcaster.core.subscription import (
+    _MAX_MODELS,
+    _MAX_NAME,
     DEFAULT_CHANNELS,
     Filter,
     Subscription,
@@ -115,6 +117,9 @@ def test_a_query_is_read():
     with pytest.raises(MessageError, match=r"cannot take payload\.view: 'inside' is none of act"):
         looked.changed_by(Subscribe(view="inside"))
     assert parse_query("epoch=a", 16).resume is None
+    assert parse_query(f"epoch=a&after={10**18 - 1}", 16).resume == After("a", 10**18 - 1)
+    many = ",".join(f"{n:03}{'m' * (_MAX_NAME - 3)}" for n in range(_MAX_MODELS))
+    assert len(parse_query(f"models={many}", 16).subscription.filter.models) == _MAX_MODELS
 
 
 @pytest.mark.parametrize(

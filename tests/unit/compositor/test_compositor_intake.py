@@ -64,6 +64,7 @@ def test_what_a_producer_has_begun_and_not_ended(monkeypatch):
     assert unfinished.of("p") == []
     for payload in (SessionStarted("a"), SessionEnded("a"), SessionStarted("b")):
         unfinished.note("p", payload)
+    assert unfinished.of("p") == ["b"]
     # A token alone tells of its session: the compositor may have started after that began.
     unfinished.note("p", TokenVisualizationUpdate("x", 3, session="c"))
     assert unfinished.of("p") == ["b", "c"]

@@ -1,5 +1,7 @@
 """Health over time: flapping is held, turns are remembered."""
 
+import pytest
+
 from geoosd.control.core.course import CALM_SECONDS, FLAP_SECONDS, MAX_HISTORY, Course
 from geoosd.wire.reports import Check
 
@@ -18,14 +20,24 @@ def test_a_check_that_goes_bad_counts_at_once_and_recovers_at_once():
     assert damped(course, (BAD, 3.0), (BAD, 4.0), (WELL, 5.0)) is WELL
 
 
-def test_one_that_comes_and_goes_is_held_until_it_was_calm():
+@pytest.mark.parametrize("start", [0.0, 1e6])
+def test_one_that_comes_and_goes_is_held_until_it_was_calm(start):
     course = Course()
-    steps = [(check, float(2 * n + m)) for n in range(3) for m, check in ((0, BAD), (1, WELL))]
+    steps = [(check, start + 2 * n + m) for n in range(3) for m, check in ((0, BAD), (1, WELL))]
     held = damped(course, *steps)
     assert (held.status, held.remedy, held.since) == ("warning", "mend it", 7.0)
     assert held.summary == "comes and goes, 3 times within 5 minutes: is down"
-    assert damped(course, (WELL, 4.0 + CALM_SECONDS - 0.1)).status == "warning"
-    assert damped(course, (WELL, 4.0 + CALM_SECONDS)) is WELL
+    assert damped(course, (WELL, start + 4.0 + CALM_SECONDS - 0.1)).status == "warning"
+    assert damped(course, (WELL, start + 4.0 + CALM_SECONDS)) is WELL
+
+
+@pytest.mark.parametrize(("late", "held"), [(0.0, "warning"), (0.1, "healthy")])
+def test_the_first_turn_counts_until_its_last_moment(late, held):
+    course = Course()
+    last = FLAP_SECONDS + late
+    for start in (0.0, last - 2, last - 1):
+        damped(course, (BAD, start), (WELL, start + 0.5))
+    assert damped(course, (WELL, last)).status == held
 
 
 def test_turns_of_long_ago_are_forgotten():

@@ -379,6 +379,12 @@ def test_all_wait_for_a_control_that_is_slow():
     assert sum("(because control is slow)" in each.summary for each in found.checks) == 2
 
 
+def test_of_two_that_are_slow_the_one_that_starts_first_is_named():
+    for order in (("bridge", "compositor"), ("compositor", "bridge")):
+        found = judge([slow(name) for name in order], NOW)
+        assert found.root_cause == "the compositor is slow: its answers take 0.4 s"
+
+
 def test_what_is_critical_comes_before_what_is_slow():
     found = judge([slow("bridge"), fine("compositor", bad("gpu"))], NOW)
     assert found.root_cause == "compositor: gpu: is down"
