@@ -67,6 +67,15 @@ def test_keys_are_bounded_and_full_buckets_go_first(monkeypatch):
     assert limit.take("g", 5.0) > 0.0
 
 
+def test_the_bucket_that_was_not_asked_for_longest_is_let_go_of(monkeypatch):
+    monkeypatch.setattr(ratelimit, "MAX_KEYS", 3)
+    limit = RateLimit(2.0)
+    for key in "abcad":
+        assert limit.take(key, 0.0) == 0.0
+    assert limit.take("a", 0.0) > 0.0, "both of its requests were taken"
+    assert len(limit) == 3
+
+
 def test_limits_follow_the_configuration():
     limits = RateLimits()
     assert not limits.limits_clients
@@ -82,4 +91,4 @@ def test_limits_follow_the_configuration():
     assert limits.client("a", 0.0) == limits.upstream("u", 0.0) == 0.0
     limits.configure(None, {})
     assert not limits.limits_clients
-    assert limits.upstream("u", 0.0) == 0.0
+    assert [limits.upstream("u", 0.0) for _ in range(9)] == [0.0] * 9
