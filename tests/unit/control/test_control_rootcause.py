@@ -160,6 +160,15 @@ def test_a_model_that_loads_is_said_once(daemon, summary):
     assert found.root_cause == "model loading: gemma"
 
 
+def test_of_a_model_that_loads_the_engine_knows_most_and_others_nothing():
+    upstream = bad("upstream", "gemma: model loading", verdict="warning")
+    engine = bad("model", "model loading: gemma, 40 %", verdict="warning")
+    found = judge([fine("bridge", upstream), fine("engine", engine)], NOW)
+    assert found.root_cause == "model loading: gemma, 40 %"
+    found = judge([fine("compositor", bad("places", "are loading", verdict="warning"))], NOW)
+    assert found.root_cause == "compositor: places: are loading"
+
+
 def test_an_engine_whose_model_server_fails_explains_the_missing_upstream():
     ends = bad("model", "the model server keeps ending", "geoosctl restart engine")
     upstream = bad("upstream", "no upstream: engine refuses connections", verdict="warning")
