@@ -20,6 +20,7 @@ class FakeFeed:
         self.snapshots = True
         self.demand = Demand()
         self._streams = {}
+        self._turns = {}
 
     async def serve(self, task_status=trio.TASK_STATUS_IGNORED):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,13 +52,15 @@ class FakeFeed:
     async def show(self, picture):
         """Send a picture to whoever reads the feed."""
         for stream in list(self._streams):
-            await stream.send_all(framing.encode_feed_frame(framing.KIND_PICTURE, picture))
+            await self._send(stream, picture, framing.KIND_PICTURE)
 
-    async def _send(self, stream, data):
-        await stream.send_all(framing.encode_feed_frame(framing.KIND_JSON, data))
+    async def _send(self, stream, data, kind=framing.KIND_JSON):
+        async with self._turns[stream]:  # a snapshot may be asked for while something is said
+            await stream.send_all(framing.encode_feed_frame(kind, data))
 
     async def _serve(self, stream):
         decoder = framing.FrameDecoder()
+        self._turns[stream] = trio.Lock()
         with trio.CancelScope() as scope:
             try:
                 async for chunk in stream:
@@ -69,6 +72,7 @@ class FakeFeed:
                 pass
             finally:
                 self._streams.pop(stream, None)
+        del self._turns[stream]
         await trio.aclose_forcefully(stream)
 
     async def _answer(self, stream, payload, scope):
