@@ -8,6 +8,7 @@ longer.
 import functools
 import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import HealthCheck, settings
 
 _OF_A_SERVICE_MANAGER = (
@@ -119,6 +121,28 @@ def pytest_runtest_setup(item):
             if marker in required:
                 pytest.fail(f"GEOOS_REQUIRE names {marker}, but {reason}")
             pytest.skip(reason)
+
+
+@pytest.fixture
+def autojump_clock(autojump_clock, monkeypatch):
+    """trio's clock, standing still while a worker thread works: it jumps when all tasks wait, and
+    would take a thread that the machine has not run yet for one that hangs."""
+    working = 0
+    run_sync = trio.to_thread.run_sync
+
+    async def run_in_real_time(*args, **kwargs):
+        nonlocal working
+        working += 1
+        autojump_clock.autojump_threshold = math.inf
+        try:
+            return await run_sync(*args, **kwargs)
+        finally:
+            working -= 1
+            if not working:
+                autojump_clock.autojump_threshold = 0
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_in_real_time)
+    return autojump_clock
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,6 @@ from geoosd.runtime.watchdog import ErrorBudget, ask_handler, ask_http, ask_unix
 LOG = structlog.get_logger()
 
 
-@pytest.fixture
-def patient_clock(autojump_clock):
-    """Jumps only after a while of idleness: a worker thread's work is not seen as activity."""
-    autojump_clock.autojump_threshold = 0.05
-    return autojump_clock
-
-
 class Manager:
     """Notes when it hears a sign of life."""
 
@@ -44,7 +37,7 @@ class Telling(HealthRegistry):
         super().set(name, verdict, summary, remedy)
 
 
-async def test_signs_of_life_come_at_half_the_interval(patient_clock, monkeypatch, nursery):
+async def test_signs_of_life_come_at_half_the_interval(autojump_clock, monkeypatch, nursery):
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     manager = Manager(enough=5)
     nursery.start_soon(feed_watchdog, manager, {}, LOG, HealthRegistry())
@@ -59,7 +52,7 @@ async def test_without_a_wish_there_are_none(monkeypatch):
     assert manager.heard == []
 
 
-async def test_a_proof_that_hangs_or_fails_withholds_the_sign(patient_clock, monkeypatch, nursery):
+async def test_a_proof_that_hangs_or_fails_withholds_the_sign(autojump_clock, monkeypatch, nursery):
     monkeypatch.setenv("WATCHDOG_USEC", "2000000")
     manager = Manager(enough=2)
 
@@ -87,7 +80,7 @@ async def test_a_proof_that_hangs_or_fails_withholds_the_sign(patient_clock, mon
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(0.4, "healthy"), (0.6, "warning")])
 async def test_health_tells_how_near_a_miss_was(
-    patient_clock, monkeypatch, nursery, seconds, verdict
+    autojump_clock, monkeypatch, nursery, seconds, verdict
 ):
     monkeypatch.setenv("WATCHDOG_USEC", "2000000")
     manager, health = Manager(enough=2), HealthRegistry()
