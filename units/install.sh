@@ -12,6 +12,7 @@
 # /opt/geoos/releases/TIME is a venv; /opt/geoos/current names the one in force, by a rename(2). The
 # release before it stays until the next upgrade: daemons that still run it load modules from there.
 set -euo pipefail
+shopt -s inherit_errexit # what fails within $() fails as well: a broken release must not come into force
 umask 022
 
 DESTDIR=${DESTDIR:-}
@@ -78,13 +79,29 @@ make_release() {
     stage=$DESTDIR$release
     "$PYTHON" -m venv "$stage"
     "$stage/bin/python" -m pip install --quiet --no-compile --no-index --find-links "$WHEELS" \
-        -c constraints.txt 'geoos[engine]'
+        -c constraints.txt 'geoos[engine]' || {
+        rm -rf "$stage"
+        die "install geoos: pip said why; if a wheel is missing: rm -r build, and once more"
+    }
     "$stage/bin/python" -m pip uninstall --quiet --yes pip setuptools
     if [[ -n $DESTDIR ]]; then
-        grep -rlIF -- "$stage" "$stage/bin" "$stage/pyvenv.cfg" | xargs sed -i "s|$stage|$release|g"
+        move_release "$stage" "$release"
     fi
     "$PYTHON" -m compileall -q -s "${DESTDIR:-/}" -p / "$stage/lib" >/dev/null || true
     printf '%s\n' "$release"
+}
+
+# Have the scripts of the venv at $1 say $2, where it will be.
+move_release() {
+    "$PYTHON" - "$1" "$2" <<'END'
+import os, pathlib, sys
+
+here, there = map(os.fsencode, sys.argv[1:])
+venv = pathlib.Path(sys.argv[1])
+for file in [*(venv / "bin").iterdir(), venv / "pyvenv.cfg"]:
+    if file.is_file() and not file.is_symlink() and here in (text := file.read_bytes()):
+        file.write_bytes(text.replace(here, there))
+END
 }
 
 # Man pages and completions are made by the very release that they describe, of what it knows itself.

@@ -72,7 +72,7 @@ def slowdown():
 
 
 def stage(destination):
-    """``make install`` into *destination*; what it says."""
+    """``make install`` into *destination* by somebody whose umask is strict; what it says."""
     environ = {key: value for key, value in _GIVEN.items() if not key.startswith("MAKE")}
     environ.pop("GEOOS_CONFIG", None)
     done = subprocess.run(
@@ -82,6 +82,7 @@ def stage(destination):
         capture_output=True,
         text=True,
         timeout=280,
+        umask=0o077,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -97,7 +98,7 @@ def installed(tmp_path_factory):
         pytest.skip(f"no throw-away systemd: {reason}")
     if there := os.environ.get("GEOOS_TEST_TREE"):
         return Path(there)
-    tree = tmp_path_factory.mktemp("installed")
+    tree = tmp_path_factory.mktemp("a tree | with & signs")
     stage(tree)
     return tree
 

@@ -1,5 +1,8 @@
 """make install, again, over an older one while it runs, and make uninstall."""
 
+import os
+import shutil
+import stat
 import subprocess
 
 import pytest
@@ -32,6 +35,30 @@ def test_a_staged_tree_knows_nothing_of_where_it_was_staged(installed):
         ["grep", "-rlF", str(installed), installed], capture_output=True, text=True, check=False
     )
     assert found.stdout == ""
+
+
+def test_everybody_may_read_what_was_staged_with_a_strict_umask(installed):
+    kept = [path for path in installed.rglob("*") if not path.lstat().st_mode & stat.S_IROTH]
+    assert kept == [installed / "etc/geoos/credentials"]
+
+
+def test_a_release_that_is_not_whole_does_not_come_into_force(installed, tmp_path):
+    tree, staged = tmp_path / "tree", tmp_path / "staged"
+    for part in ("geoosd", "ctl", "units", "etc", "docs"):
+        shutil.copytree(ROOT / part, tree / part)
+    for part in ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / part, tree / part)
+    shutil.copytree(ROOT / "build", tree / "build", symlinks=True, copy_function=os.link)
+    for wheel in (tree / "build/wheels").glob("msgspec-*"):
+        wheel.unlink()
+    done = subprocess.run(
+        ["make", "-C", tree, "install", f"DESTDIR={staged}"], capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "cannot install geoos: pip said why" in done.stderr
+    assert "staged geoos" not in done.stdout
+    assert not (staged / "opt/geoos/current").is_symlink()
+    assert list((staged / "opt/geoos/releases").iterdir()) == []
 
 
 @pytest.mark.parametrize("target", ["install", "uninstall"])
