@@ -122,6 +122,14 @@ def asking(*headers, method="GET", path="/style.css", host="localhost"):
     return "\r\n".join(lines).encode()
 
 
+UPGRADING = (
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+)
+
+
 async def test_a_part_of_a_file(tmp_path):
     async with standing(tmp_path) as stand, client(stand) as http:
         http.headers["accept-encoding"] = "identity"
@@ -231,6 +239,22 @@ async def test_a_target_may_name_its_host_too(tmp_path):
             assert b'{"status":' in got, target
         whole = await exchange(stand.port, asking(path="http://localhost"), b"")
         assert b"<!doctype html>" in whole.lower()
+
+
+async def test_a_header_in_several_lines_is_one_list(tmp_path):
+    """RFC 9110 §5.3; so no second line hides the first one."""
+    async with standing(tmp_path) as stand, client(stand) as http:
+        etag = (await http.get("/style.css", headers={"accept-encoding": ""})).headers["etag"]
+        for lines, status in (
+            ((f"If-None-Match: {etag}", 'If-None-Match: "x"'), 304),
+            (("Range: bytes=0-1", "Range: bytes=3-4"), 200),
+        ):
+            got = await exchange(stand.port, asking(*lines), b"")
+            assert got.startswith(b"HTTP/1.1 %d " % status)
+        for first, second in ("evil.example", "localhost"), ("localhost", "evil.example"):
+            origins = f"Origin: http://{first}", f"Origin: http://{second}"
+            got = await exchange(stand.port, asking(*origins, *UPGRADING, path="/neural"), b"")
+            assert got.startswith(b"HTTP/1.1 403 ")
 
 
 async def test_refusals(tmp_path):

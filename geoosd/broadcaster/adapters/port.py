@@ -340,7 +340,13 @@ class _Connection:
 def _as_request(head: h11.Request) -> Request:
     """A target that names its host too is as if Host had named it (RFC 9112 §3.2.2)."""
     target = head.target.decode("latin-1")
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in head.headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name in headers:  # several lines are one list (RFC 9110 §5.3; cookies: RFC 9113 §8.2.3)
+            headers[name] += ("; " if name == "cookie" else ", ") + value
+        else:
+            headers[name] = value
     if (absolute := _ABSOLUTE.match(target)) is not None:
         headers["host"] = absolute[1]
         target = target[absolute.end() :] or "/"
