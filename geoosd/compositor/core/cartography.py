@@ -21,6 +21,8 @@ from geoosd.compositor.core.plan import MAX_SPLATS, Floats, Stroke, Tints
 from geoosd.compositor.core.view import View
 from geoosd.wire.messages import District, TokenVisualizationUpdate
 
+TRAILS: Final = 8
+"""Streams whose trails are drawn: the last to have been written."""
 MAX_TRAIL: Final = 40
 """Steps of a trail that are drawn, of each choice of a session."""
 _COARSE: Final = 6

@@ -7,11 +7,16 @@ everything lies; :mod:`.views` lists what else may be drawn.
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
-from geoosd.compositor.core.cartography import MAX_TRAIL, ground, map_coordinates, seen, trail
+from geoosd.compositor.core.cartography import (
+    MAX_TRAIL,
+    TRAILS,
+    ground,
+    map_coordinates,
+    seen,
+    trail,
+)
 from geoosd.compositor.core.field import key_of_token
 from geoosd.compositor.core.moment import Moment, moment
 from geoosd.compositor.core.palette import LEVELS, Lut
@@ -20,9 +25,6 @@ from geoosd.compositor.core.plan import Floats, FramePlan, Stroke, dust, stars
 from geoosd.compositor.core.scene import Scene
 from geoosd.compositor.core.view import View, fit
 from geoosd.wire.messages import TokenVisualizationUpdate
-
-_TRAILS: Final = 8
-"""Streams whose trails are drawn: the last to have been written."""
 
 
 def plan(scene: Scene, places: Places, table: Lut, size: tuple[int, int], now: float) -> FramePlan:
@@ -66,5 +68,8 @@ def successions(taken: Moment) -> list[list[TokenVisualizationUpdate]]:
     """The newest tokens of each choice of each session, in the order of the text."""
     runs: dict[tuple[str | None, int | None], list[TokenVisualizationUpdate]] = {}
     for _, _, token in taken.newest:
-        runs.setdefault((token.session, token.choice), []).append(token)
-    return [run for run in list(runs.values())[-_TRAILS:] if len(run) > 1]
+        key = token.session, token.choice
+        # The stream written last comes last.
+        run = runs[key] = runs.pop(key, [])
+        run.append(token)
+    return [run for run in list(runs.values())[-TRAILS:] if len(run) > 1]

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from geoosd.compositor.core.cartography import MAX_TRAIL, TRAILS
 from geoosd.compositor.core.field import Cells, Keys, Weights, key_of_token
 from geoosd.compositor.core.insides import Inside
 from geoosd.compositor.core.places import Places
@@ -19,8 +20,8 @@ from geoosd.wire.messages import District, SessionView
 
 @dataclass(frozen=True)
 class Moment:
-    """``newest`` are tokens over all streams, oldest first; ``glow`` is how active the cells of
-    these are; ``insides`` the newest first."""
+    """``newest`` are tokens over all streams, oldest first; ``glow`` is how active the cells
+    are that trails join; ``insides`` the newest first."""
 
     now: float
     activation: Cells
@@ -68,13 +69,13 @@ class Moment:
 
 def moment(scene: Scene, places: Places, now: float) -> Moment:
     """Copy what a picture of *scene* may need: a fraction of a millisecond for 100,000 cells."""
-    newest = list(scene.thoughts.newest)
+    joined = {key_of_token(token) for token in scene.thoughts.latest(TRAILS, MAX_TRAIL)}
     return Moment(
         now,
         scene.activation.at(now),
         scene.memory.at(now),
-        newest,
-        scene.activation.values({key_of_token(each.token) for each in newest}, now),
+        list(scene.thoughts.newest),
+        scene.activation.values(joined, now),
         scene.thoughts.streams(),
         [
             replace(each, rows=deque(each.rows), past=deque(each.past))

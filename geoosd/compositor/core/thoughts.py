@@ -8,7 +8,8 @@ each.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
 from geoosd.wire.messages import TokenVisualizationUpdate
@@ -70,6 +71,12 @@ class Thoughts:
     def streams(self) -> dict[StreamKey, list[Thought]]:
         """Every stream, least recently written first, its thoughts oldest first."""
         return {key: list(ring) for key, ring in self._streams.items()}
+
+    def latest(self, streams: int, count: int) -> Iterator[TokenVisualizationUpdate]:
+        """The newest *count* tokens of each of the *streams* that were written last, backwards."""
+        for ring in islice(reversed(self._streams.values()), streams):
+            for thought in islice(reversed(ring), count):
+                yield thought.token
 
     def of(self, session: str | None, choice: int | None = None) -> list[Thought]:
         """The thoughts of one stream, oldest first; none of an unknown one."""

@@ -20,6 +20,8 @@ def test_thoughts_keep_their_stream_time_and_order():
     assert [t.token.current_token for t in it.all()] == ["a", "b", "c"]
     assert list(it.streams()) == [("t", 0), ("s", 0)]
     assert (len(it), it.count, len(it.newest)) == (3, 3, 3)
+    assert [t.current_token for t in it.latest(2, 5)] == ["c", "a", "b"]
+    assert [t.current_token for t in it.latest(1, 1)] == ["c"]
 
 
 def test_both_bounds_hold(monkeypatch):

@@ -10,6 +10,7 @@ from drawing_scene import World, attention, filled, theme
 
 from geoosd.compositor.adapters.render_numpy import render
 from geoosd.compositor.core import confidence_view, inside_views, models_view, views, wording
+from geoosd.compositor.core.cartography import map_coordinates
 from geoosd.compositor.core.look import Box, Look
 from geoosd.compositor.core.overlay import lay
 from geoosd.compositor.core.view import View
@@ -164,6 +165,20 @@ def test_trails_fade_with_the_tokens_that_they_join():
     assert draw(world, "models").plan.trails == []
     # There it is the way of a text that is still shown.
     assert draw(world, "confidence").plan.trails[0].level.max() == told.level.max()
+
+
+def test_the_trails_are_those_of_the_streams_that_were_written_last():
+    world = World()
+    for turn in range(2):
+        for name in "abcdefghi":
+            world.token(session=name, position=turn, token_id=100 * turn + ord(name))
+    world.token(session="a", position=2, token_id=999)
+    trails = draw(world, "activation").plan.trails
+    assert len(trails) == 8
+    x, y = draw(world, "activation").plan.view.to_pixels(
+        *(part + 0.5 for part in map_coordinates(np.array([(1 << 20) + 999], np.uint64)))
+    )
+    assert (trails[-1].x[-1], trails[-1].y[-1]) == (x[0], y[0])
 
 
 def test_views_change_by_themselves_until_all_is_dark_and_no_longer():
