@@ -50,6 +50,9 @@ def test_giving_up_makes_no_hole():
     assert queue.leave("c") == []
     assert queue.leave("nobody") == []
     assert queue.order() == ["d"]
+    assert queue.leave("a") == ["d"]
+    assert queue.leave("d") == [], "nor a turn for who has given up"
+    assert (queue.running, queue.waiting) == (0, 0)
 
 
 @given(

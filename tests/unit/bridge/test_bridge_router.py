@@ -81,7 +81,17 @@ def test_update_tells_of_changes():
     assert router.get("engine").reason == "gone"
     assert router.get("engine").answered
     assert not router.get("lmstudio").answered
+    router.update("lmstudio", "down", reason="refuses connections")
+    assert not router.get("lmstudio").answered, "nobody was there yet"
     assert router.get("nobody") is None
+
+
+def test_what_is_known_of_an_upstream_goes_with_its_url():
+    router = table()
+    router.replace([Upstream("engine", "http://e"), Upstream("other", "http://elsewhere")])
+    kept, moved = router.get("engine"), router.get("other")
+    assert (kept.answered, kept.state, kept.models) == (True, "ready", ("gemma",))
+    assert (moved.answered, moved.models) == (False, ())
 
 
 def test_who_is_set_aside_comes_after_those_who_are_ready():

@@ -46,6 +46,13 @@ def test_a_status_of_two():
     assert together.status_of({1: status(1, 1, 1.0, 0, 0)}).status == "1 viewer"
 
 
+def test_what_the_fullest_worker_has_lost_of_the_same_feed_counts_once():
+    one, two = status(1, 1, 1.0, 0, 2), status(1, 1, 1.0, 0, 3)
+    two.queues[0] = Queue("ring", 1, 16_384, "drop_oldest", 9)
+    ring, lag = together.status_of({1: one, 2: two}).queues
+    assert (ring.capacity, ring.dropped, lag.dropped) == (16_384, 9, 5)
+
+
 def test_checks_say_who_says_what_where_they_differ():
     fine = Check("feed", "healthy", "connected")
     bad = Check("feed", "critical", "no feed", "geoosctl status", 3.0)
