@@ -53,11 +53,11 @@ class Stream:
         expected = body(self.tokens).decode()
         until(lambda: len(self.received()) >= len(expected), "the client's end", seconds)
         assert self.received() == expected
-        until(lambda: self.seen(self.tokens), "the viewer's end", seconds)
+        # Behind the end there is no word: what is missing then stays missing.
+        until(self.ended, "the session's end", seconds)
+        gaps = [each for each in viewed(self.machine) if each["message_type"] == "Gap"]
         found = self.words()
-        assert "".join(found[position] for position in sorted(found)) == text(self.tokens)
-        until(lambda: self.ended(), "the session's end")
-        assert not [each for each in viewed(self.machine) if each["message_type"] == "Gap"]
+        assert ("".join(found[n] for n in sorted(found)), gaps) == (text(self.tokens), [])
 
     def ended(self):
         """The last word on this session that the viewer got, or None; after a new epoch it may be

@@ -2,7 +2,7 @@
 
 import pytest
 
-from geoosd.wire.canary import Watch, journey, passed
+from geoosd.wire.canary import PATIENCE, SLOW, Watch, journey, passed
 
 HOPS = {"bridge": 10.0, "compositor": 10.25, "broadcaster": 10.5, "viewer": 11.5}
 
@@ -40,6 +40,8 @@ FAST = {"bridge": 1.0, "compositor": 1.001, "broadcaster": 1.002, "viewer": 1.00
         (watch((FAST, 100.0)), 105.0, "healthy", "bridge to viewer in 4.0 ms"),
         (watch((FAST, 100.0)), 111.0, "critical", "for 11 s"),
         (watch((HOPS, 100.0)), 101.0, "warning", "1.5 s from the bridge to a viewer, 1.0 s of"),
+        (watch((FAST, 100.0)), 100.0 + PATIENCE, "healthy", "4.0 ms"),
+        (watch(({**FAST, "viewer": 1.0 + SLOW}, 100.0)), 101.0, "warning", "a canary took 1.0 s"),
         (watch((HOPS, 100.0), (FAST, 101.0)), 101.0, "healthy", "4.0 ms"),
         (watch(({**FAST, "broadcaster": 0.5}, 5.0)), 6.0, "warning", "the clock was set"),
     ],
