@@ -409,7 +409,7 @@ async def test_when_none_can_be_had_the_error_is_openais():
         answer = await POST(rig.port)
         assert (answer.status, rig.of(SessionEnded)[0].error) == (
             502,
-            "cannot find a model server that is up; start one, or see geoosctl models",
+            "cannot find a model server that is up and has this model; see: geoosctl models",
         )
 
 
@@ -583,7 +583,9 @@ async def test_models_are_geooss_own_list():
 )
 async def test_paths_and_methods(method, target, status):
     async with proxied(ScriptedUpstream(answers(plain()))) as rig:
-        assert (await ask(rig.port, method, target)).status == status
+        answer = await ask(rig.port, method, target)
+        assert answer.status == status
+        assert (answer.get(b"allow") is not None) is (status == 405)  # RFC 9110 §15.5.6
 
 
 # -- draining --------------------------------------------------------------------------------------

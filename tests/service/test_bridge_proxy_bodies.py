@@ -250,7 +250,7 @@ async def test_an_upload_never_goes_over_a_connection_that_may_be_stale():
     [
         ("too long", 413, "cannot take the request: its body is larger than 2000000 bytes"),
         ("stalls", 408, "cannot wait longer for the request's body"),
-        ("garbage", 400, "cannot read the request: "),
+        ("garbage", 400, "cannot read the request: illegal chunk header"),
     ],
 )
 async def test_a_body_that_fails_in_the_middle_fails_upstream_too(how, status, error):
@@ -265,9 +265,9 @@ async def test_a_body_that_fails_in_the_middle_fails_upstream_too(how, status, e
             await connection.stream.send_all(b"zzzz\r\n")
         answer = await connection.answer()
         assert answer.status == status
-        assert json.loads(answer.body)["error"]["message"].startswith(error)
+        assert json.loads(answer.body)["error"]["message"] == error
         await until(lambda: reader.open_connections == 0)
-        assert rig.of(SessionEnded)[0].error.startswith(error)
+        assert rig.of(SessionEnded)[0].error == error
         assert rig.proxy.server.body_bytes == 0
 
 

@@ -40,6 +40,7 @@ def says(*pieces, then=None, pause=0.0):
 
 
 BROKE = "scripted: the upstream broke off in its answer"
+WRONG = "scripted: the upstream broke the protocol in its answer"
 HEAD_OF_ERROR = b"Content-Type: application/json\r\nContent-Length: 28\r\n"
 ERROR = b'{"error":{"message":"no x"}}'
 
@@ -71,7 +72,15 @@ FAULTS = {
         BROKE,
     ),
     "no end of the answer": (says(SSE_HEAD, chunk(HELLO), b"0\r\n\r\n"), "the answer broke off"),
-    "broken chunks": (says(SSE_HEAD, chunk(HELLO), b"zz\r\n", then=close), BROKE),
+    "broken chunks": (says(SSE_HEAD, chunk(HELLO), b"zz\r\n", then=close), WRONG),
+    "a good chunk and a broken one": (
+        says(SSE_HEAD + chunk(HELLO) + b"zz\r\n", then=close),
+        WRONG,
+    ),
+    "a chunk beyond its size": (
+        says(SSE_HEAD, chunk(HELLO), chunk(HELLO) + b"5\r\nhello!\r\n", then=close),
+        WRONG,
+    ),
 }  # fmt: skip
 
 

@@ -99,7 +99,7 @@ async def _close_clients():
         ),
         (answers(said(200, b'{"data":[]}')), "ready", "ready"),
         (hangs_up, "down", "the upstream broke off before its answer: it hung up"),
-        (begins_then(b"garbage\r\n\r\n"), "down", "the upstream broke off in its answer"),
+        (begins_then(b"garbage\r\n\r\n"), "down", "the upstream broke the protocol in its answer"),
     ],
 )
 async def test_probe(script, state, reason):

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import h11
 import trio
 
-from geoosd.bridge.adapters.http_fields import Fields, first
+from geoosd.bridge.adapters.http_fields import Fields, first, what_is_wrong
 
 RETRY: Final = (b"retry-after", b"1")
 _FORGOTTEN: Final = 1 << 18
@@ -46,7 +46,9 @@ class RequestError(Exception):
 
 def malformed(error: h11.RemoteProtocolError) -> RequestError:
     """What h11 could not read."""
-    return RequestError(error.error_status_hint, "bad_request", f"cannot read the request: {error}")
+    return RequestError(
+        error.error_status_hint, "bad_request", f"cannot read the request: {what_is_wrong(error)}"
+    )
 
 
 class Holds(Protocol):

@@ -16,7 +16,6 @@ here: a pooled connection is looked at before it is used, not after.
 from __future__ import annotations
 
 import math
-import re
 import select
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,6 +25,7 @@ from urllib.parse import urlsplit
 import h11
 import trio
 
+from geoosd.bridge.adapters import http_fields
 from geoosd.bridge.core.framing import unchunk
 from geoosd.errors import UpstreamError
 
@@ -83,6 +83,7 @@ class UpstreamConnection:
         self._waiting = trio.CancelScope()
         self._missing: int | None = None
         """Bytes until the next chunk begins; None while h11 reads the answer."""
+        self._failure: UpstreamError | None = None
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
 
     async def ask(
@@ -148,26 +149,39 @@ class UpstreamConnection:
         There is at least one byte unless they are. Raises :class:`UpstreamError` when the upstream
         breaks off or is silent for too long.
         """
+        if self._failure is not None:
+            raise self._failure
         data = b""
         while self._missing is not None:
-            data, rest = self._unchunk(await self._read())
-            if rest is not None:
+            piece = await self._read()
+            data, rest, self._missing = unchunk(piece, self._missing)
+            if rest or not piece:
                 self._missing = None
                 self._h11.receive_data(rest)
             elif data:
                 return data, False
-        parts = [data]
-        event = self._parse() if data else await self._next_event()
-        while event is not h11.NEED_DATA:
-            if type(event) is h11.EndOfMessage:
-                self.trailers = list(event.headers.raw_items())
-                return b"".join(parts), True
-            if type(event) is h11.Data:
-                parts.append(bytes(event.data))
-                if event.chunk_end and self._h11.trailing_data[0] == b"\r\n":
-                    self._missing = 0  # all that came ends with this chunk
-                    break
-            event = self._parse()
+        if data:
+            return self._gathered([data])
+        return self._gathered([], await self._next_event())
+
+    def _gathered(self, parts: list[bytes], event: object = None) -> tuple[bytes, bool]:
+        """*parts*, and what else of the body has come: from *event* on, if it is known."""
+        try:
+            event = event or self._parse()
+            while event is not h11.NEED_DATA:
+                if type(event) is h11.EndOfMessage:
+                    self.trailers = list(event.headers.raw_items())
+                    return b"".join(parts), True
+                if type(event) is h11.Data:
+                    parts.append(bytes(event.data))
+                    if event.chunk_end and self._h11.trailing_data[0] == b"\r\n":
+                        self._missing = 0  # all that came ends with this chunk
+                        break
+                event = self._parse()
+        except UpstreamError as error:
+            if not parts:
+                raise
+            self._failure = error  # what was good before it is the client's all the same
         return b"".join(parts), False
 
     @property
@@ -232,26 +246,20 @@ class UpstreamConnection:
         self.heard = True
         return bytes(data)
 
-    def _unchunk(self, piece: bytes) -> tuple[bytes, bytes | None]:
-        """The data in *piece*, and what h11 has to read: None where there is nothing."""
-        try:
-            data, rest, self._missing = unchunk(piece, self._missing or 0)
-        except ValueError as error:
-            raise self._broken(str(error)) from None
-        return data, rest if rest or not piece else None
-
     def _parse(self) -> object:
         try:
             event = self._h11.next_event()
         except h11.RemoteProtocolError as error:
-            raise self._broken(_without_bytes(str(error))) from None
+            why = http_fields.what_is_wrong(error)
+            how = "broke off" if why.startswith("peer") else "broke the protocol"
+            raise self._broken(why, how) from None
         if type(event) is h11.ConnectionClosed:
             raise self._broken("it hung up")
         return event
 
-    def _broken(self, reason: str) -> UpstreamError:
+    def _broken(self, reason: str, how: str = "broke off") -> UpstreamError:
         when = "in its answer" if self.heard else "before its answer"
-        return UpstreamError("upstream_unavailable", f"the upstream broke off {when}: {reason}")
+        return UpstreamError("upstream_unavailable", f"the upstream {how} {when}: {reason}")
 
 
 class ConnectionPool:
@@ -324,11 +332,6 @@ def _too_late(what: str, seconds: float) -> UpstreamError:
     return UpstreamError(
         "upstream_timeout", f"the upstream took too long: {what} for {seconds:g} s"
     )
-
-
-def _without_bytes(reason: str) -> str:
-    """h11's *reason* without the bytes that it quotes: they may be of an answer's text."""
-    return re.split(r":? *(?:bytearray\()?b['\"]|:? *\{!r\}", reason, maxsplit=1)[0]
 
 
 def _why(error: BaseException) -> str:

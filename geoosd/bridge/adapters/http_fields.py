@@ -7,9 +7,12 @@ the server behind it. Used by :mod:`.proxy`, :mod:`.http_client`; the server is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
+
+import h11
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 """Header fields in order, names as sent."""
@@ -83,3 +86,10 @@ def climbs(path: bytes) -> bool:
     A server that resolves them would serve what lies outside of ``/v1`` and ``/api``.
     """
     return any(segment in (b".", b"..") for segment in unquote_to_bytes(path).split(b"/"))
+
+
+def what_is_wrong(error: h11.RemoteProtocolError) -> str:
+    """h11's reason, without the bytes that it quotes: they may be of a text or of a key."""
+    if "_SWITCH" in str(error):
+        return "it changes to another protocol, which was not asked for"
+    return re.split(r":? *(?:bytearray\()?b['\"]|:? *\{!r\}", str(error), maxsplit=1)[0]

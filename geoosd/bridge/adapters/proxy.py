@@ -64,6 +64,7 @@ TAPPED: Final = dialects.PATHS
 """What a POST to is told to the map."""
 
 _JSON: Final = (b"content-type", b"application/json")
+_ALLOWED: Final = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 _IDEMPOTENT: Final = (b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE")
 _MODELS: Final = "/v1/models"
 _UPLOADS: Final = ("/v1/files", "/v1/uploads", "/v1/containers")
@@ -171,7 +172,8 @@ class Proxy:
         path = (target or b"").partition(b"?")[0]
         text = path.decode("ascii")
         if request.method in (b"CONNECT", b"TRACE"):
-            await request.respond_error(405, "bad_request", "cannot do that method here")
+            message = "cannot do that method here"
+            await request.respond_error(405, "bad_request", message, [_ALLOWED])
         elif target is None or not _is_forwarded(text):
             message = (
                 "cannot serve this path: forwarded are /v1/, /api/ and llama.cpp's /completion"
@@ -305,7 +307,7 @@ class Proxy:
         """Send the request to the first target that takes it, and its answer back."""
         failure = UpstreamError(
             "upstream_unavailable",
-            "cannot find a model server that is up; start one, or see geoosctl models",
+            "cannot find a model server that is up and has this model; see: geoosctl models",
         )
         wait = 0.0
         for target in self._targets(asked):

@@ -13,14 +13,15 @@ from typing import Final
 
 _HEAD: Final = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 _END: Final = b"\r\n"
+_NO_CHUNK: Final = b"?\r\n"
 
 
 def unchunk(piece: bytes, missing: int) -> tuple[bytes, bytes, int]:
     """The data in *piece*, what of it is left over, and how much the chunk in hand still misses.
 
     *missing* is what the call before gave: the bytes until the next chunk begins, the two after the
-    data included; 0 at the begin. What is left over begins where a chunk does. Raises
-    :class:`ValueError` where a chunk does not end as it must.
+    data included; 0 at the begin. What is left over begins where a chunk does; after a chunk that
+    does not end as it must, it is what no parser takes for one.
     """
     parts: list[bytes] = []
     at = 0
@@ -28,9 +29,9 @@ def unchunk(piece: bytes, missing: int) -> tuple[bytes, bytes, int]:
         if missing:
             taken = piece[at : at + missing]
             data = taken[: max(missing - len(_END), 0)]
-            if not _END[-missing:].startswith(taken[len(data) :]):
-                raise ValueError("a chunk is longer than its size says")
             parts.append(data)
+            if not _END[-missing:].startswith(taken[len(data) :]):
+                return b"".join(parts), _NO_CHUNK, 0
             missing -= len(taken)
             at += len(taken)
         head = None if missing else _HEAD.match(piece, at)

@@ -2,7 +2,8 @@
 
 Pure: :mod:`..adapters.upstream` asks the servers and writes here, the proxy and ``Prompt`` read.
 The rule (docs/interfaces.md): the exact id of a model, else ``UPSTREAM/model``, else the default,
-which is the ready upstream of the best (lowest) priority. One whose circuit is not closed
+which is the ready upstream of the best (lowest) priority, unless the configuration gives the model
+to an upstream that is down. One whose circuit is not closed
 (:mod:`.breaker`) comes after all that are ready: set aside, but better than nothing.
 """
 
@@ -118,13 +119,14 @@ class Router:
         """Where a request for *model* may go, best first; empty when nothing is up.
 
         The first is the one to ask. Another may be tried only if those before it refused the
-        connection. Where an upstream lists the model, or is named, no other kind of answer follows:
-        a fallback must not quietly answer with another model.
+        connection. Where an upstream lists the model, is configured to have it, or is named, no
+        other kind of answer follows: a fallback must not quietly answer with another model, nor get
+        to read what was meant for a server that happens to be down.
         """
         usable = self._usable()
         if model:
             exact = [Route(row.id, model) for row in usable if model in row.models]
-            if exact:
+            if exact or any(model in row.fixed for row in self._table.values()):
                 return exact
             name, slash, rest = model.partition("/")
             if slash and rest and name in self._table:

@@ -391,8 +391,8 @@ def _no_upstream(case: _Case) -> _Cause | None:
     summary = root.check.summary
     one_of_several = summary.startswith("upstream ")
     text = summary if one_of_several else f"no upstream: {summary.removeprefix('no upstream: ')}"
-    rest = tuple(each for each in found if each is not root)
-    return _Cause(text, root.check.remedy or _UPSTREAM_REMEDY, root, rest)
+    rest = [] if one_of_several else [each for each in found if each is not root]
+    return _Cause(text, root.check.remedy or _UPSTREAM_REMEDY, root, tuple(rest))
 
 
 def _the_worst_check(case: _Case) -> _Cause | None:

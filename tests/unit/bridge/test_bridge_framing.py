@@ -36,8 +36,8 @@ def test_data_what_is_left_over_and_what_is_missing(piece, missing, expected):
 
 
 @pytest.mark.parametrize(
-    ("piece", "missing"), [(b"5\r\nhelloX\r\n", 0), (b"5\r\nhello\r\r", 0), (b"X", 2), (b"\r", 1)]
+    ("piece", "missing", "data"),
+    [(b"5\r\nhelloX\r\n", 0, b"hello"), (b"1\r\n!\r\r", 0, b"!"), (b"X", 2, b""), (b"\r", 1, b"")],
 )
-def test_a_chunk_ends_as_its_size_says(piece, missing):
-    with pytest.raises(ValueError, match="longer than its size"):
-        unchunk(piece, missing)
+def test_what_follows_a_chunk_that_is_longer_than_its_size_is_no_chunk(piece, missing, data):
+    assert unchunk(piece, missing) == (data, b"?\r\n", 0)

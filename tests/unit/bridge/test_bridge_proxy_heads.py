@@ -44,6 +44,27 @@ def test_tokens_of_fields():
 
 
 @pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX secret: a\r\n\r\n", "illegal header line"),
+        (b"secret\r\n\r\n", "illegal status line"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: secret\r\n\r\n", "bad Content-Length"),
+        (
+            b"HTTP/1.1 101 Now\r\nUpgrade: secret\r\n\r\n",
+            "it changes to another protocol, which was not asked for",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_without_the_bytes(answer, reason):
+    state = h11.Connection(h11.CLIENT)
+    state.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    state.receive_data(answer)
+    with pytest.raises(h11.RemoteProtocolError) as wrong:
+        state.next_event()
+    assert http_fields.what_is_wrong(wrong.value) == reason
+
+
+@pytest.mark.parametrize(
     ("target", "form"),
     [
         (b"/v1/x?y=z", b"/v1/x?y=z"),

@@ -62,6 +62,17 @@ def test_unknown_model_goes_to_the_default():
     assert router.candidates("other/")[0] == Route("engine", "other/")
 
 
+def test_a_model_that_is_configured_elsewhere_goes_nowhere_else():
+    router = table()
+    router.replace([*router.rows(), Upstream("mine", "http://m", fixed=("secret",))])
+    assert router.candidates("secret") == []
+    router.update("mine", "ready")
+    router.update("mine", "ready", models=["another"])
+    assert router.candidates("secret") == [Route("mine", "secret")]
+    router.update("mine", "down")
+    assert router.candidates("secret") == []
+
+
 def test_everywhere():
     router = table()
     router.update("lmstudio", "ready", models=[])

@@ -197,6 +197,17 @@ def test_one_of_several_upstreams():
     assert (found.root_cause, found.remedy) == (summary, "start it")
 
 
+def test_one_upstream_that_is_down_does_not_explain_another():
+    bridge = fine(
+        "bridge",
+        bad("upstream far", "upstream far at http://f:1 is gone", "start f", verdict="warning"),
+        bad("upstream near", "upstream near at http://n:2 is gone", "mend n", verdict="warning"),
+    )
+    shown = {check.name: check for check in judge([bridge], NOW).checks}
+    assert shown["bridge: upstream near"].summary == "upstream near at http://n:2 is gone"
+    assert shown["bridge: upstream near"].remedy == "mend n"
+
+
 def test_no_upstream():
     found = judge(
         [
