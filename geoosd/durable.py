@@ -5,6 +5,7 @@ A name is on the disk when its directory is. Everything here blocks; call it in 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -29,6 +30,16 @@ def copy_file(source: Path, path: Path, mode: int) -> None:
     sync(new)
     new.replace(path)
     sync(path.parent)
+
+
+def replaceable(path: Path) -> Path:
+    """*path*, if a file may take that place: nothing is there, or a file.
+
+    Raises OSError for all else: ``/dev/null`` is not to become a file, and a link is not followed.
+    """
+    if os.path.lexists(path) and not (path.is_file() and not path.is_symlink()):
+        raise OSError(errno.EEXIST, "a link, a device or the like is there")
+    return path
 
 
 def temporary(path: Path) -> Path:

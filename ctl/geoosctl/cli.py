@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from geoosctl.floats import FloatRange
 from geoosd import __version__
 from geoosd.errors import (
     EX_CONFIG,
@@ -116,7 +117,7 @@ def _common_options() -> list[click.Option]:
         option("--socket", metavar="PATH", help="Control socket; else the environment's."),
         option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=FloatRange(min=0, min_open=True),
             metavar="SECONDS",
             help="How long to wait for an answer.",
         ),

@@ -65,6 +65,19 @@ def test_a_disk_that_refuses_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
+def test_only_a_file_is_replaced_by_one(tmp_path):
+    file, link = tmp_path / "file", tmp_path / "link"
+    link.symlink_to(file)
+    assert durable.replaceable(file) == file
+    for other in (link, tmp_path, Path("/dev/null"), Path("/dev/stdout")):
+        with pytest.raises(OSError, match="a link, a device or the like is there"):
+            durable.replaceable(other)
+    file.touch()
+    assert durable.replaceable(file) == file
+    with pytest.raises(OSError, match="a link"):
+        durable.replaceable(link)
+
+
 def test_everything_in_a_tree_is_synced(tmp_path, done):
     (tmp_path / "one/two").mkdir(parents=True)
     (tmp_path / "one/two/file").write_bytes(b"")

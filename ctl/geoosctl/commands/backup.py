@@ -27,7 +27,7 @@ from geoosctl.archive import Contents, Incoming
 from geoosctl.asking import listen, read
 from geoosctl.cli import Verb, settings
 from geoosd.config import DAEMONS, DEFAULT_CONFIG, paths
-from geoosd.durable import sync
+from geoosd.durable import replaceable, sync
 from geoosd.errors import GeoosError, VarlinkError, reason_of
 from geoosd.wire import varlink as wire
 
@@ -102,8 +102,8 @@ def _being_written(file: Path) -> Iterator[BinaryIO]:
 
     What a kill leaves is one ``.FILE.part``, which the next backup to the same place takes over.
     """
-    part = file.with_name(f".{file.name}.part")
     try:
+        part = replaceable(file).with_name(f".{file.name}.part")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as target:
             _only_ours(target, file)

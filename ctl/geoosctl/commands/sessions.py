@@ -22,6 +22,8 @@ from msgspec import Struct
 from geoosctl import completion, flags, output
 from geoosctl.asking import ask, ask_for, listen, read
 from geoosctl.cli import Settings, Verb, VerbGroup, settings
+from geoosctl.floats import FloatRange
+from geoosd.durable import replaceable, temporary
 from geoosd.errors import GeoosError, reason_of
 from geoosd.wire.messages import TokenVisualizationUpdate
 from geoosd.wire.sessions import Recorded, Session, Timed
@@ -193,7 +195,7 @@ def _readable(first: Recorded, rest: Iterator[Recorded]) -> Iterator[str]:
 @click.argument("session_id", metavar="SESSION", shell_complete=completion.sessions)
 @click.option(
     "--speed",
-    type=click.FloatRange(0, 1000, min_open=True),
+    type=FloatRange(0, 1000, min_open=True),
     default=1.0,
     show_default=True,
     help="Times the recorded pace.",
@@ -250,19 +252,24 @@ def export(session_id: str, file: Path, kind: str | None) -> None:
         for line in lines:
             sys.stdout.write(line)
         return
-    beside = file.with_name(f".{file.name}.new")
     try:
-        with beside.open("w", encoding="utf-8") as target:
-            target.writelines(lines)
-        beside.replace(file)
+        _replace(replaceable(file), lines)
     except OSError as error:
         raise GeoosError(f"cannot write {file}: {reason_of(error)}") from None
-    finally:
-        beside.unlink(missing_ok=True)
     if options.json:
         output.print_json({"file": str(file), "format": kind, "session": first.session.id})
     else:
         output.echo(f"{output.visible(str(file))}: {first.session.messages} messages")
+
+
+def _replace(file: Path, lines: Iterator[str]) -> None:
+    beside = temporary(file)
+    try:
+        with beside.open("w", encoding="utf-8") as target:
+            target.writelines(lines)
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _json_lines(first: Recorded, rest: Iterator[Recorded]) -> Iterator[str]:

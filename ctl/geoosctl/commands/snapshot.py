@@ -17,6 +17,7 @@ from msgspec import Struct
 from geoosctl import completion, film, output
 from geoosctl.asking import ask_for
 from geoosctl.cli import Verb, settings
+from geoosctl.floats import FloatRange
 from geoosd.errors import GeoosError, reason_of
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -81,16 +82,16 @@ class Center(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
 @click.option(
     "--view", metavar="NAME", help="activation, memory, confidence, models, attention, layers."
 )
-@click.option("--zoom", type=click.FloatRange(0.01, 1024), metavar="FACTOR", help="Of a map.")
+@click.option("--zoom", type=FloatRange(0.01, 1024), metavar="FACTOR", help="Of a map.")
 @click.option("--center", type=Center(), help="Where on the map; else around what is active.")
 @click.option("--labels", is_flag=True, help="The newest tokens' texts beside them.")
 @click.option("--width", type=_SIDE, metavar="PIXELS", help="Of the picture.")
 @click.option("--height", type=_SIDE, metavar="PIXELS", help="Of the picture.")
-@click.option("--dpr", type=click.FloatRange(1, 4), metavar="RATIO", help="Device pixels a pixel.")
+@click.option("--dpr", type=FloatRange(1, 4), metavar="RATIO", help="Device pixels a pixel.")
 @click.option("--theme", metavar="NAME", shell_complete=completion.themes,
               help="Another theme than the one in use.")  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(0.1, 3600), help="Record for so long.")
-@click.option("--fps", type=click.FloatRange(0.1, 60), default=10.0, show_default=True,
+@click.option("--seconds", type=FloatRange(0.1, 3600), help="Record for so long.")
+@click.option("--fps", type=FloatRange(0.1, 60), default=10.0, show_default=True,
               metavar="N", help="Pictures a second of a recording.")  # fmt: skip
 def snapshot(file: str, seconds: float | None, fps: float, **wanted: Any) -> None:
     """Write a picture to FILE, or with --seconds a recording.

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 
 import pytest
 
@@ -78,6 +79,18 @@ def test_a_link_in_its_place_is_not_followed(control, geoosctl, tmp_path):
     (tmp_path / ".b.part").symlink_to(tmp_path / "precious")
     assert geoosctl("backup", str(tmp_path / "b")).exit_code == 70
     assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def test_a_backup_takes_the_place_of_a_file_alone(control, geoosctl, tmp_path):
+    control.answers[BACKUP] = GOOD
+    os.mkfifo(tmp_path / "pipe")
+    result = geoosctl("backup", str(tmp_path / "pipe"))
+    assert (result.exit_code, "a link, a device or the like is there" in result.stderr) == (
+        70,
+        True,
+    )
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["pipe"]
 
 
 def test_a_full_disk(control, geoosctl):

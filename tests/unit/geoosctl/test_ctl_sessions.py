@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
@@ -116,6 +117,20 @@ def test_export(control, geoosctl, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] == ".") == []
 
 
+def test_an_export_takes_the_place_of_a_file_alone(control, geoosctl, tmp_path):
+    control.answers[f"{CONTROL}.GetSession"] = PARTS
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    for name in ("pipe", "link"):
+        refused = geoosctl("session", "export", "sAbc", str(tmp_path / name))
+        assert refused.exit_code == 70
+        assert "cannot write" in refused.stderr
+        assert "a link, a device or the like is there" in refused.stderr
+    assert pipe.is_fifo()
+    assert not (tmp_path / "precious").exists()
+
+
 def test_replay(control, geoosctl):
     envelope = {"message_type": "SessionEnded", "timestamp": 1.0, "payload": {"session": "r1"}}
     control.answers[f"{CONTROL}.ReplaySession"] = [
@@ -127,7 +142,9 @@ def test_replay(control, geoosctl):
     assert control.calls[-1]["more"]
     assert control.calls[-1]["parameters"] == {"session": "sAbc", "speed": 4.0}
     assert json.loads(geoosctl("session", "replay", "sAbc", "--json").stdout)["payload"]
-    assert geoosctl("session", "replay", "sAbc", "--speed", "0").exit_code == 64
+    for speed in ("0", "nan", "-nan", "inf", "1001"):
+        assert geoosctl("session", "replay", "sAbc", "--speed", speed).exit_code == 64
+    assert geoosctl("--timeout", "nan", "session", "replay", "sAbc").exit_code == 64
 
 
 def test_delete_asks_first(control, geoosctl):
