@@ -8,6 +8,7 @@ yet, or only an error.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import json
@@ -26,7 +27,7 @@ from msgspec import Struct
 
 from geoosctl import client, output, unlisted
 from geoosctl.cli import Settings, Verb, settings
-from geoosd.durable import replace_file
+from geoosd.durable import replace_file, replaceable
 from geoosd.errors import EX_SOFTWARE, GeoosError, MessageError, VarlinkError, reason_of
 from geoosd.wire import messages
 from geoosd.wire import varlink as wire
@@ -127,7 +128,7 @@ def _read_tasks(file: Path) -> list[Task]:
     tasks: list[Task] = []
     wrong: list[str] = []
     seen: dict[str | int, int] = {}
-    for number, line in enumerate(data.split(b"\n"), 1):
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         if not line.strip():
             continue
         try:
@@ -160,6 +161,8 @@ def _task(number: int, line: bytes) -> Task:
 
 def _resume(out: Path, tasks: list[Task]) -> dict[str | int, dict[str, Any]]:
     """The answers that *out* has already; errors and a line that was cut off are taken out."""
+    with _writing(out):
+        replaceable(out)
     try:
         lines = out.read_bytes().split(b"\n")
     except FileNotFoundError:

@@ -135,6 +135,25 @@ def test_a_bad_line_is_named_and_nothing_is_asked(control, geoosctl, prompts, li
     assert control.calls == []
 
 
+def test_prompts_of_windows(control, geoosctl, prompts):
+    control.answers[f"{CONTROL}.Prompt"] = answer()
+    lines = prompts.read_bytes().strip().replace(b"\n", b"\r\n")
+    prompts.write_bytes(b"\xef\xbb\xbf" + lines)
+    assert geoosctl("batch", str(prompts)).exit_code == 0
+    assert len(results(prompts)) == 3
+
+
+def test_answers_go_to_a_file_alone(control, geoosctl, prompts, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    refused = geoosctl("batch", str(prompts), "--out", str(pipe))
+    assert refused.exit_code == 70
+    assert refused.stderr == (
+        f"geoosctl: cannot write {pipe}: a link, a device or the like is there\n"
+    )
+    assert not control.calls
+
+
 def test_pipes(control, geoosctl):
     control.answers[f"{CONTROL}.Prompt"] = answer()
     result = geoosctl("batch", "-", "--out", "-", input='{"prompt": "x"}\n')
