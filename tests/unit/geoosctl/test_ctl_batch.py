@@ -59,7 +59,7 @@ def test_every_prompt_is_answered(control, geoosctl, prompts):
 
 def test_a_second_run_asks_only_what_is_missing(control, geoosctl, prompts):
     control.answers[f"{CONTROL}.Prompt"] = answer()
-    geoosctl("batch", str(prompts))
+    geoosctl("batch", str(prompts), "--concurrency", "1")  # answers in the order of the prompts
     out = prompts.with_name("prompts.results.jsonl")
     kept, failed, _ = out.read_text().splitlines()
     wrong = json.dumps({**json.loads(failed), "error": "broke off"})
