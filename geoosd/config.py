@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -265,6 +265,7 @@ def _override(table: dict[str, Any], override: str) -> None:
 
 
 _AT_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_ENUM = re.compile(r"Invalid enum value (?P<value>.*)")
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
 
 
@@ -282,6 +283,10 @@ def parse(table: Mapping[str, Any], where: str = "the configuration") -> RawConf
         nearest = _nearest(path, unknown["field"])
         hint = f"; do you mean {nearest}?" if nearest else ""
         raise ConfigError(f"cannot use {where}: unknown key {key}{hint}")
+    if enum := _ENUM.fullmatch(why):
+        section, _, key = re.sub(r"\[[^\]]*\]", "", path).rpartition(".")
+        choices = get_args(get_type_hints(_SECTIONS[section])[key])
+        why = f"{enum['value']} is none of {', '.join(map(repr, choices))}"
     raise ConfigError(f"cannot use {where}: {path or 'top level'}: {why[:1].lower()}{why[1:]}")
 
 
@@ -301,7 +306,7 @@ def _nearest(path: str, name: str) -> str | None:
     """The known key most likely meant: in the same section first, else in any, qualified."""
     section = re.sub(r"\[[^\]]*\]", "", path)
     here = _SECTIONS.get(section)
-    if here and (close := difflib.get_close_matches(name, here.__struct_fields__, n=1)):
+    if here and (close := difflib.get_close_matches(name, here.__struct_fields__, 1, 0.55)):
         return f"{section}.{close[0]}".lstrip(".")
     everywhere = {
         key: f"{prefix}.{key}".lstrip(".")

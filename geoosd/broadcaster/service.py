@@ -9,6 +9,7 @@ from math import ceil
 
 import trio
 
+from geoosd import startable
 from geoosd.broadcaster.adapters.api import Api
 from geoosd.broadcaster.adapters.canary import CanaryViewer
 from geoosd.broadcaster.adapters.fanout import Fanout
@@ -22,7 +23,6 @@ from geoosd.broadcaster.adapters.websocket import Viewers
 from geoosd.broadcaster.adapters.workers import PORT, Workers, check_reload
 from geoosd.broadcaster.core.hub import Hub, Limits
 from geoosd.config import Address, Config
-from geoosd.errors import ConfigError
 from geoosd.runtime.files import allow_files
 from geoosd.runtime.service import Report, Runtime, Service, ServiceSpec
 from geoosd.runtime.watchdog import ask_handler, ask_http
@@ -219,12 +219,8 @@ class Broadcaster:
 
 def _guard(config: Config, now: Callable[[], float]) -> Admission | None:
     """Who looks at tokens; None on loopback without a key. Raises :class:`ConfigError`."""
-    name, address = config.broadcaster.token_key, config.broadcaster_listen
-    if not name and not address.is_loopback:
-        raise ConfigError(
-            f"cannot listen on {address} (broadcaster.listen): off loopback every call needs a "
-            "token; make a key: geoosctl token key FILE, and name it by broadcaster.token_key"
-        )
+    startable.broadcaster(config)
+    name = config.broadcaster.token_key
     if not name:
         return None
     from geoosd.broadcaster.adapters.guard import Guard, read_key  # jwt: only where it is used

@@ -17,6 +17,7 @@ from pathlib import Path
 import trio
 from prometheus_client import Gauge
 
+from geoosd import startable
 from geoosd.config import Address, Config, Paths
 from geoosd.engine.adapters import assets, progress
 from geoosd.engine.adapters.server import ModelServer
@@ -161,11 +162,7 @@ class Engine:
 
 
 def _check_installed(config: Config) -> None:
-    if config.engine.mode != "server":
-        raise ConfigError(
-            f"cannot start the embedded engine: engine.mode = {config.engine.mode!r} is not in "
-            "this version; use 'server'"
-        )
+    startable.engine(config)
     if importlib.util.find_spec("xllamacpp") is None:
         raise StartError(
             "cannot start the embedded engine: the package xllamacpp is not installed; "

@@ -168,3 +168,14 @@ def test_the_interfaces_show_the_defaults():
                 row = f"| `{section}.{key}` | `"
                 (found,) = [line for line in text.splitlines() if line.startswith(row)]
                 assert shown in found.split("|")[2]
+
+
+def test_the_documents_count_the_faults_as_the_tables_do():
+    def rows(table):
+        return (ROOT / table).read_text(encoding="utf-8").count("\n| ") - 2
+
+    foreground, systemd = rows("docs/health/faults.md"), rows("docs/health/faults-systemd.md")
+    assert f"[what it says of {foreground}\nfaults]" in README.read_text(encoding="utf-8")
+    alerts = (ROOT / "docs/alerts.md").read_text(encoding="utf-8")
+    assert f"each of {foreground} faults" in alerts
+    assert f"of {systemd} more under systemd" in alerts

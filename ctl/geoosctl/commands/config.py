@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from geoosctl import cells, output, toml_lines
 from geoosctl.cli import VerbGroup, settings
+from geoosd import startable
 from geoosd.config import Config, RawConfig, RawUpstream, configured, load
 from geoosd.errors import EX_CONFIG, ConfigError
 
@@ -78,7 +79,7 @@ ABOUT: Final[dict[str, str]] = {
     "control.webhook": "Address that alerts are posted to as JSON; empty: none.",
     "engine": "The embedded model server, for machines that have no other.",
     "engine.enabled": '"auto" (when no other server answers), "yes" or "no".',
-    "engine.mode": '"server", or "glass-box" to see attention and activations.',
+    "engine.mode": '"server"; "glass-box", for attention and activations, is not there yet.',
     "engine.model": "A GGUF file; empty: the model that comes with geoos.",
     "engine.listen": "HOST:PORT of its OpenAI API.",
     "engine.threads": "Threads to compute with; 0: as many as there are cores.",
@@ -112,7 +113,9 @@ def check(file: Path | None) -> int:
     error: ConfigError | None = None
     source = file
     try:
-        source = load(file).source
+        loaded = load(file)
+        source = loaded.source
+        startable.check(loaded)
     except ConfigError as refused:
         error = refused
     line, text = (None, "") if error is None else _place(file, error)

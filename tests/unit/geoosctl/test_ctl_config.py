@@ -51,6 +51,24 @@ def test_example(geoosctl):
     assert json.loads(geoosctl("config", "example", "--json").stdout)["text"] == example_text()
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("[broadcaster]\nlisten = '0.0.0.0:8765'\n", 2, "off loopback every call needs a token"),
+        ("[engine]\n\nmode = 'glass-box'\n", 3, "'glass-box' is not in this version"),
+    ],
+)
+def test_check_refuses_what_a_daemon_would_not_start_with(geoosctl, tmp_path, text, line, said):
+    file = tmp_path / "geoos.toml"
+    file.write_text(text)
+    result = geoosctl("config", "check", str(file))
+    assert result.exit_code == 78
+    assert said in result.stderr
+    assert f"{line} | {text.splitlines()[line - 1]}" in result.stderr
+    told = json.loads(geoosctl("config", "check", str(file), "--json").stdout)
+    assert (told["ok"], told["line"], told["file"]) == (False, line, str(file))
+
+
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     path = tmp_path / "geoos.toml"
