@@ -88,3 +88,20 @@ def test_of_a_long_file_only_what_may_be_a_delimiter_is_held():
     found.feed(b"x\r\n" + (PART % (b"model", b"", b"m"))[5:])
     found.feed(b"--x--")
     assert values(found) == {"model": b"m"}
+
+
+def test_a_value_may_be_as_long_as_the_bound():
+    part = PART % (b"model", b"", b"m" * MAX_VALUE)
+    assert values(search(part, b"--x--")) == {"model": b"m" * MAX_VALUE}
+    pieces = (part[at : at + 100] for at in range(0, len(part), 100))
+    assert values(search(*pieces, b"--x--")) == {"model": b"m" * MAX_VALUE}
+
+
+def test_a_value_that_never_ends_is_let_go_of_and_its_end_is_no_value():
+    found = search(b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n')
+    for _ in range(5 * MAX_VALUE // 1000):
+        found.feed(b"m" * 1000)
+        assert len(found._held) < MAX_VALUE + 1000
+    found.feed(b"m\r\n--x--")
+    assert found.over
+    assert values(found) == {}
