@@ -65,7 +65,7 @@ def main() -> None:
     ):
         shot = Shot(geoos)
         shot.lay_out(path)
-        shot.page("The relationship between mind and body is", only)
+        shot.page(LAST, only)
         if only == {"page"}:
             return
         for start in STARTS:
