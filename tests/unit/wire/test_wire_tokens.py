@@ -51,6 +51,15 @@ def test_no_token_at_all(token):
         tokens.verify(token, KEY, 0)
 
 
+def test_one_that_is_too_long_is_not_even_looked_at():
+    claims = {"iss": "geoos", "role": "admin", "exp": 2_000_000_000}
+    spare = tokens.MAX_TOKEN_BYTES - len(jwt.encode(claims | {"jti": ""}, KEY))
+    fits = jwt.encode(claims | {"jti": "i" * (spare // 2)}, KEY)
+    assert tokens.verify(fits, KEY, 0).role == "admin"
+    with pytest.raises(MessageError, match="it is none;"):
+        tokens.verify(jwt.encode(claims | {"jti": "i" * tokens.MAX_TOKEN_BYTES}, KEY), KEY, 0)
+
+
 def test_another_algorithm_is_none_of_ours():
     claims = {"iss": "geoos", "role": "admin", "exp": 2_000_000_000}
     for algorithm in ("HS384", "HS512"):
