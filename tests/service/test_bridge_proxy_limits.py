@@ -89,6 +89,15 @@ async def test_a_host_that_is_not_ours_is_refused_on_loopback(host, welcome):
         assert (await ask(rig.port, "GET", "/v1/x", host=host)).status == 200
 
 
+@pytest.mark.parametrize(("host", "status"), [("evil.example", 403), ("localhost:1", 200)])
+async def test_a_target_that_names_its_host_is_asked_for_that_one(host, status):
+    async with proxied(ScriptedUpstream(answers(OK))) as rig:
+        rig.proxy.browsers = Browsers(LOOPBACK)
+        other = "localhost" if status == 403 else "evil.example"
+        answer = await ask(rig.port, "GET", f"http://{host}/v1/x", host=other)
+        assert answer.status == status
+
+
 async def test_without_origins_what_the_upstream_says_to_browsers_passes():
     upstream = ScriptedUpstream(answers(OK))
     async with proxied(upstream) as rig:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from geoosd.bridge.adapters.http_connection import ClientRequest
-from geoosd.bridge.adapters.http_fields import Fields, first
+from geoosd.bridge.adapters.http_fields import Fields, first, host_of
 from geoosd.config import Address
 from geoosd.wire.access import Doorkeeper
 
@@ -29,8 +29,8 @@ class Browsers:
         self._door = Doorkeeper.of(listen.host, self._origins) if listen.is_loopback else None
 
     def welcomes(self, request: ClientRequest) -> bool:
-        """Whether the request's Host is a name of ours; HTTP/1.0 may have none."""
-        host = first(request.headers, b"host")
+        """Whether the host that the request is for is a name of ours; HTTP/1.0 may tell none."""
+        host = host_of(request.target, request.headers)
         if self._door is None or host is None:
             return True
         return self._door.welcomes_host(host.decode("latin-1"))

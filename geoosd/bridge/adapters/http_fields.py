@@ -80,6 +80,15 @@ def origin_form(target: bytes) -> bytes | None:
     return target if target.startswith(b"/") else None
 
 
+def host_of(target: bytes, headers: Parsed) -> bytes | None:
+    """The host that a request is for: a target that names one counts before the field ``Host``
+    (RFC 9112 §3.2.2). None where neither does."""
+    scheme, slashes, rest = target.partition(b"://")
+    if slashes and scheme.lower() in (b"http", b"https"):
+        return rest.partition(b"/")[0]
+    return first(headers, b"host")
+
+
 def climbs(path: bytes) -> bool:
     """Whether a path holds ``.`` or ``..`` segments, plain or percent-encoded.
 

@@ -80,6 +80,14 @@ def test_targets_become_origin_form(target, form):
 
 
 @pytest.mark.parametrize(
+    ("target", "host"),
+    [(b"/v1/x", b"a"), (b"/x?http://b", b"a"), (b"http://b:1/v1/x", b"b:1"), (b"HTTPS://b", b"b")],
+)
+def test_a_target_that_names_the_host_counts_before_the_field(target, host):
+    assert http_fields.host_of(target, headers()) == host
+
+
+@pytest.mark.parametrize(
     ("path", "does"),
     [
         (b"/v1/x", False),
