@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from fake_broadcaster import FakeBroadcaster
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from screenshot import CHROMIUM, CHROMIUM_ARGUMENTS
+
+# Five seconds are not enough for a first page on a machine with ten times its cores' work.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")

@@ -260,6 +260,17 @@ def test_a_gap_is_announced(page: Page, broadcaster: FakeBroadcaster) -> None:
     expect(page.locator("#missed")).to_have_text("37 missed")
 
 
+def test_the_colour_of_a_word_begins_with_the_word(
+    page: Page, broadcaster: FakeBroadcaster
+) -> None:
+    viewer = begin(page, broadcaster)
+    texts = ["The", "  map", " ", "\n", " of"]
+    say(viewer, texts, activation=0.1)
+    expect(page.locator("#stream .t")).to_have_count(5)
+    assert page.locator("#stream .t").all_text_contents() == ["The", "map", " ", "\n", "of"]
+    assert page.locator("#stream .text").text_content() == "".join(texts)
+
+
 def test_hostile_text_stays_text(page: Page, broadcaster: FakeBroadcaster) -> None:
     viewer = begin(page, broadcaster)
     hostile = ["<img src=x onerror=alert(1)>", "</p><script>alert(2)</script>", "\u202eabc"]

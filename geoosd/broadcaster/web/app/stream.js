@@ -84,7 +84,9 @@ export class Stream {
     for (const [token, model] of this.#waiting) {
       const block = this.#blockFor(token, model);
       const batch = batches.get(block) ?? document.createDocumentFragment();
-      batch.append(this.#span(token));
+      // White space before a word stays outside: at a line's end it would be a sliver of colour.
+      const [lead] = token.current_token.match(/^ +(?=\S)/) ?? [""];
+      batch.append(lead, this.#span(token, token.current_token.slice(lead.length)));
       batches.set(block, batch);
     }
     for (const [block, batch] of batches) block.text.append(batch);
@@ -94,11 +96,11 @@ export class Stream {
     if (this.#sticks) this.#toEnd();
   }
 
-  #span(token) {
+  #span(token, text) {
     const span = document.createElement("span");
     const shade = shadeOf(token, SHADES);
     span.className = shade === null ? "t unknown" : `t p${shade}`;
-    span.textContent = token.current_token;
+    span.textContent = text;
     this.#tokens.set(span, token);
     return span;
   }
@@ -125,7 +127,11 @@ export class Stream {
         this.#count -= held;
       } else {
         block.element.classList.add("trimmed");
-        for (let i = 0; i < surplus; i++) block.text.firstElementChild.remove();
+        for (let left = surplus; left > 0; ) {
+          const first = block.text.firstChild;
+          if (first.nodeType === Node.ELEMENT_NODE) left -= 1;
+          first.remove();
+        }
         this.#count -= surplus;
       }
     }
