@@ -31,7 +31,7 @@ _CR: Final = 0x0D
 _FIELD: Final = slice(6)
 _VALUE: Final = slice(6, -2)
 _END: Final = slice(-2, None)
-"""The parts of a whole event, as slices that are made once: making one takes as long as its use."""
+"""The parts of a whole event, as slices that are made once and not for each event."""
 
 _MAX_HEADS: Final = 64
 """Event types remembered; further ones are decoded each time."""
