@@ -55,8 +55,11 @@ class FakeFeed:
             await self._send(stream, picture, framing.KIND_PICTURE)
 
     async def _send(self, stream, data, kind=framing.KIND_JSON):
-        async with self._turns[stream]:  # a snapshot may be asked for while something is said
-            await stream.send_all(framing.encode_feed_frame(kind, data))
+        """One thing at a time, for a snapshot may be asked for while something is said; and nothing
+        to one that was cut meanwhile."""
+        async with self._turns.get(stream, trio.Lock()):
+            if stream in self._turns:
+                await stream.send_all(framing.encode_feed_frame(kind, data))
 
     async def _serve(self, stream):
         decoder = framing.FrameDecoder()
