@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import time
 
 import pytest
@@ -122,14 +123,15 @@ def test_status_shows_what_matters_within_80_columns(control, geoosctl):
     for words in (
         "1 of 2 daemons active",
         "→ kill -9 1",
-        "restarted 12 s ago",
         "streams · tokens 25.3/s · outbox 3/20000 dropped 5 · x 0/1\n",
-        "ingest down for 9 s",
         "queued #2",
         "prefill 50 %",
         "24.9",
     ):
         assert words in result.stdout
+    # A busy machine may take its time to get here.
+    assert re.search(r"restarted 1[2-9] s ago|restarted [2-5]\d s ago", result.stdout)
+    assert re.search(r"ingest down for (9|[1-5]\d) s", result.stdout)
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "\x1b" not in result.stdout
 
