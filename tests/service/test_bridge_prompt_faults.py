@@ -20,14 +20,16 @@ from geoosd.bridge.core.question import Question
 from geoosd.wire.messages import SessionEnded
 
 HEARD = {
-    "a line without an end",
-    "a head that drips",
-    "closed in mid-stream",
-    "reset in mid-stream",
-    "no end of the answer",
-    "broken chunks",
+    "a line without an end": "Hello",
+    "a head that drips": "Hello",
+    "closed in mid-stream": "Hello",
+    "reset in mid-stream": "Hello",
+    "no end of the answer": "Hello",
+    "broken chunks": "Hello",
+    "a good chunk and a broken one": "Hello",
+    "a chunk beyond its size": "HelloHello",
 }
-"""The faults that come after a word of the answer."""
+"""What of the answer comes before the fault."""
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -40,7 +42,7 @@ async def test_a_prompt_ends_with_the_right_error(tmp_path, name):
     ended = messages[-1]["payload"]
     assert (ended["error"] is None) is (error is None)
     assert (error or "").removeprefix("scripted: ") in (ended["error"] or "")
-    assert text(messages) == ("Hello" if name in HEARD else "")
+    assert text(messages) == HEARD.get(name, "")
     assert len(server.posts) == 1
 
 
