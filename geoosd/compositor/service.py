@@ -322,8 +322,7 @@ class Compositor:
             "scale": view.scale,
         }
 
-    def _fades_until(self) -> float:
-        now = trio.current_time()
+    def _fades_until(self, now: float) -> float:
         return self._scene.activation.dark_at(now) if views.FADING & set(self._feed.views) else now
 
     async def _draw_frame(self) -> None:

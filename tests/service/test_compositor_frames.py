@@ -123,7 +123,7 @@ class Screen:
         self.frames = Frames(
             Pacer(fps),
             is_watched=lambda: self.watched,
-            fades_until=lambda: self.dark_at,
+            fades_until=lambda now: max(now, self.dark_at),
             draw=self.draw,
             registry=CollectorRegistry(),
         )

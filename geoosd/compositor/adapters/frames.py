@@ -16,14 +16,14 @@ from geoosd.errors import VarlinkError
 
 class Frames:
     """*draw* makes and publishes one frame; *is_watched* says whether anybody wants it,
-    *fades_until* when the last change by itself will be over."""
+    *fades_until* when the last change by itself will be over, as of a time."""
 
     def __init__(
         self,
         pacer: Pacer,
         *,
         is_watched: Callable[[], bool],
-        fades_until: Callable[[], float],
+        fades_until: Callable[[float], float],
         draw: Callable[[], Awaitable[None]],
         registry: CollectorRegistry,
     ) -> None:
@@ -51,7 +51,8 @@ class Frames:
                 await self._something.wait()
                 continue
             await trio.sleep_until(due)
-            self.pacer.drawn(trio.current_time(), self._fades_until())
+            now = trio.current_time()
+            self.pacer.drawn(now, self._fades_until(now))
             try:
                 await self._draw()
             except VarlinkError:  # too many pictures are asked for: the next frame will do
