@@ -110,6 +110,18 @@ async def test_who_says_too_much_is_closed(tmp_path):
         await stand.until(lambda: not stand.service.hub.viewers)
 
 
+async def test_an_answer_waits_for_hello(tmp_path):
+    async with standing(tmp_path) as stand:
+        stand.feed.snapshots = False  # one is waited for
+        async with raw_viewer(stand.port) as viewer:
+            await viewer.send(frame(TEXT, b"no JSON") + frame(PING, b"heard"))
+            assert await viewer.next() == (PONG, b"heard")
+            stand.feed.cut()  # it goes without
+            for kind in (b"Hello", b"Error"):
+                _opcode, payload = await viewer.next()
+                assert b'"message_type":"%b"' % kind in payload
+
+
 async def test_a_flood_of_pings_is_read_slowly(tmp_path, mock_clock):
     async with standing(tmp_path) as stand, raw_viewer(stand.port) as viewer:
         await settle()

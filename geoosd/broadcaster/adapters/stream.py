@@ -157,9 +157,8 @@ class FanoutStream(trio.abc.Stream):
             raise trio.ClosedResourceError
         if self.viewer.closing:
             return
-        number = self._hub.queue(self.viewer, bytes(data))
-        if self._shaken and frames.is_close(data):
-            self._hub.end(self.viewer)
+        is_end = self._shaken and frames.is_close(data)
+        number = (self._hub.end if is_end else self._hub.queue)(self.viewer, bytes(data))
         self.catch_up()
         while self.viewer.control_given < number and not self.closed:
             await self._wait_changed()

@@ -179,7 +179,7 @@ class Viewers:
             hub.subscribe(viewer, viewer.subscription.changed_by(subscribe), now)
         except MessageError as error:
             reply = messages.encode(Error(error.code, error.field, str(error)), now)
-            hub.queue(viewer, frames.text_frame(reply))
+            hub.answer(viewer, frames.text_frame(reply))
 
     def disconnect(self, id_: str) -> bool:
         """Close a viewer by its id; False when there is none."""

@@ -22,7 +22,7 @@ from geoosd.wire.messages import Channel, Tick
 class Carried(Struct, frozen=True):
     """All of one viewer. ``rest`` is what is left of a frame that is partly on the wire,
     ``control`` whole frames that wait; then come the messages after number ``after`` of ``epoch``.
-    ``after`` None: it is closing, or was not let in yet.
+    ``after`` None: it is closing, or was not let in yet; ``early`` then follows its Hello.
     """
 
     id: str
@@ -36,6 +36,7 @@ class Carried(Struct, frozen=True):
     after: int | None
     rest: bytes
     control: list[bytes]
+    early: list[bytes]
     closing: bool
     sent: int
     dropped: int
@@ -57,6 +58,7 @@ class Carried(Struct, frozen=True):
             after=None if viewer.lane is None else viewer.place[1],
             rest=b"" if viewer.rest is None else bytes(viewer.rest),
             control=list(viewer.control),
+            early=list(viewer.early),
             closing=viewer.closing,
             sent=viewer.sent,
             dropped=viewer.dropped,
@@ -71,6 +73,7 @@ class Carried(Struct, frozen=True):
         viewer = Viewer(self.id, self.address, self.since, subscription)
         viewer.rest = memoryview(self.rest) if self.rest else None
         viewer.control = list(self.control)
+        viewer.early = list(self.early)
         viewer.control_bytes = sum(map(len, self.control))
         viewer.closing = self.closing
         viewer.dropped, viewer.gaps = self.dropped, self.gaps

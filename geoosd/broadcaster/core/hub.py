@@ -167,6 +167,7 @@ class Hub:
         oldest = self.ring.lost_through + 1 if len(self.ring) else None
         hello = Hello(epoch=self.epoch, seq=self.seq, oldest=oldest, theme=self.theme)
         self.queue(viewer, frames.text_frame(messages.encode(hello, now)))
+        self._answer_early(viewer)
         if resume is not None and self.can_resume(viewer, resume):
             after = resume.after
         elif scene is not None and scene.epoch == self.epoch:
@@ -226,10 +227,25 @@ class Hub:
         viewer.control_bytes += len(frame)
         viewer.closing = True
 
-    def end(self, viewer: Viewer) -> None:
-        """A Close frame that was not ours has been queued last: nothing may follow it."""
+    def end(self, viewer: Viewer, close: bytes) -> int:
+        """Queue a Close frame that is not ours, as :meth:`queue` does: nothing may follow it."""
+        self._answer_early(viewer)
+        number = self.queue(viewer, close)
         self._detach(viewer)
         viewer.closing = True
+        return number
+
+    def answer(self, viewer: Viewer, data: bytes) -> None:
+        """Queue the answer to something that *viewer* said; its Hello comes before any."""
+        if viewer.lane is None:
+            viewer.early.append(data)
+        else:
+            self.queue(viewer, data)
+
+    def _answer_early(self, viewer: Viewer) -> None:
+        early, viewer.early = viewer.early, []
+        for data in early:
+            self.queue(viewer, data)
 
     def queue(self, viewer: Viewer, data: bytes) -> int:
         """Queue control bytes, whole frames, before anything of the ring.

@@ -30,6 +30,7 @@ class Viewer:
     up to which it was given everything. ``owed`` is the position up to which it was promised
     everything when it resumed: that backlog is no lag. ``seen`` is the number of its last picture,
     ``rate`` the messages a second between the last two marks. ``reserved``: kept for canaries.
+    ``early`` are answers to what it said before its Hello, which come after that.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Viewer:
         "control_given",
         "cursor",
         "dropped",
+        "early",
         "gaps",
         "handed",
         "id",
@@ -73,6 +75,7 @@ class Viewer:
         self.control: list[bytes] = []  # short; an empty deque takes 700 bytes
         self.control_bytes = 0
         self.control_given = 0
+        self.early: list[bytes] = []
         self.handed: Handed | None = None
         self.closing = False
         self.dropped = 0

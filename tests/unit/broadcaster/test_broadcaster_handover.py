@@ -54,6 +54,7 @@ def test_who_is_not_let_in_or_from_elsewhere_must_be_welcomed():
     hub = filled(3)
     waiting = Viewer("v", "", 0.0, ALL)
     hub.admit(waiting)
+    hub.answer(waiting, b"\x81\x00")
     there = joined(hub, resume=After("e1", 3))
     for other, viewer in (
         (hub, waiting),
@@ -65,6 +66,7 @@ def test_who_is_not_let_in_or_from_elsewhere_must_be_welcomed():
         other.admit(new)
         assert not other.go_on(new, carried)
         assert new.lane is None
+        assert new.early == viewer.early
 
 
 def test_who_is_closing_gets_the_rest_of_it():

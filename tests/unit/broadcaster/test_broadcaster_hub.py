@@ -191,7 +191,7 @@ def test_leaving_prunes_the_group_and_restart_skips_the_closing():
     viewer = joined(hub)
     assert hub.groups
     assert list(hub.viewers) == [viewer]
-    hub.end(viewer)
+    hub.end(viewer, b"\x88\x00")
     assert not hub.groups
     hub.leave(viewer)
     assert not hub.viewers
@@ -266,6 +266,31 @@ def test_a_gap_is_followed_by_the_controls_that_stood_in_it():
 def test_position_of_a_viewer_outside_any_lane_is_nothing():
     viewer = Viewer("v", "", 0.0, ALL)
     assert [viewer.position, viewer.lag, viewer.sent] == [0, 0, 0]
+
+
+def test_an_answer_comes_after_hello_however_early_it_is():
+    hub = made()
+    viewer = Viewer("v", "", 0.0, ALL)
+    hub.admit(viewer)
+    hub.answer(viewer, b"\x81\x01a")
+    assert hub.next_bytes(viewer, 0.0) is None
+    hub.welcome(viewer, None, Scene("e1", 0, b"\x81\x01s"), 0.0)
+    hub.answer(viewer, b"\x81\x01b")
+    got = drain(hub, viewer)
+    assert got.index(b'"Hello"') < got.index(b"\x01a") < got.index(b"\x01s") < got.index(b"\x01b")
+    assert got.count(b"\x01a") == 1
+
+
+def test_who_leaves_before_hello_gets_its_answers_still():
+    hub = made()
+    viewer = Viewer("v", "", 0.0, ALL)
+    hub.admit(viewer)
+    hub.answer(viewer, b"\x81\x01a")
+    number = hub.end(viewer, b"\x88\x00")
+    assert drain(hub, viewer) == b"\x81\x01a\x88\x00"
+    assert viewer.control_given == number
+    hub.welcome(viewer, None, None, 0.0)
+    assert hub.next_bytes(viewer, 0.0) is None
 
 
 def test_a_snapshot_that_is_too_large_ends_the_welcome():
