@@ -239,9 +239,12 @@ async def _notify_socket(path: Path) -> AsyncIterator[trio.socket.SocketType]:
 
 
 def _cause(code: int) -> str:
-    if code < 0:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
         return f"killed by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
+    except ValueError:  # most real-time signals have no name
+        return f"killed by signal {-code}"
 
 
 async def stop_all(children: Sequence[Child], seconds: float) -> None:

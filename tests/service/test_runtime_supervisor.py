@@ -108,15 +108,18 @@ async def test_what_a_manager_above_wants_of_its_supervisor_is_not_the_childs(
     await supervisor.stop_all([child], 4)
 
 
-async def test_a_killed_child_comes_back(tmp_path, notes, nursery):
+@pytest.mark.parametrize(
+    ("number", "named"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGRTMIN + 6, "signal 40")]
+)
+async def test_a_killed_child_comes_back(tmp_path, notes, nursery, number, named):
     child = child_of(tmp_path, notes, "notify('READY=1')\ntime.sleep(60)")
     nursery.start_soon(child.run)
     with trio.fail_after(10):
         await child.ready.wait()
     first = child.pid
-    os.kill(first, signal.SIGKILL)
+    os.kill(first, number)
     await until(lambda: child.pid not in (None, first))
-    assert notes.changes == ["killed by SIGKILL; restarting in 0.2 s"]
+    assert notes.changes == [f"killed by {named}; restarting in 0.2 s"]
     assert child.restarts == 1
     await supervisor.stop_all([child], 4)
 
