@@ -74,7 +74,7 @@ def test_the_quantities():
     assert first == {
         "pas": 0.9,
         "upstream_failures": 0,
-        "broadcast_p99_ms": None,
+        "broadcast_p99_ms": 0,
         "pipeline_p99_ms": None,
         "lost_messages": 0,
         "restarts": 0,
@@ -91,3 +91,24 @@ def test_the_quantities():
     assert third["broadcast_p99_ms"] == pytest.approx(9.9)
     assert third["upstream_failures"] == 4
     assert take(quantities, 361.0, text(failures=14))["upstream_failures"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "value"),
+    [
+        (0, 0, 0.0),  # nothing is slow where nothing happens
+        (0, 1, 0.0),
+        (1, 1, 10.0),
+        (98, 1, 10.0),
+        (99, 1, 10.0),
+        (98, 2, 55.0),
+        (0, 2, 55.0),
+    ],
+)
+def test_one_hiccup_among_few_is_no_alert(fast, slow, value):
+    quantities = Quantities()
+    take(quantities, 0.0, text())
+    found = take(quantities, 60.0, text(fast=fast, slow=slow))
+    assert found["broadcast_p99_ms"] == pytest.approx(value)
+    later = take(quantities, 121.0, text(fast=fast, slow=slow))
+    assert later["broadcast_p99_ms"] == 0.0
