@@ -6,6 +6,7 @@ what could not be run. Tables fit 80 columns.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -48,7 +49,8 @@ def table(results: Iterable[Result]) -> str:
         lines.append(group)
         for row in rows:
             if isinstance(row, Skipped):
-                lines.append(f"  {_short(row.name)}: skipped: {row.reason}")
+                text = f"  {_short(row.name)}: skipped: {row.reason}"
+                lines += textwrap.wrap(text, WIDTH, subsequent_indent="    ")
             else:
                 name = f"  {_short(row.name)}"
                 if len(name) > _NAME:  # on a line of its own: the columns stay where they are

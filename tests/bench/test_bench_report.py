@@ -47,6 +47,17 @@ def test_a_long_name_has_a_line_of_its_own_and_the_columns_stay():
     ]
 
 
+def test_a_long_reason_goes_on_in_the_next_line():
+    row = Skipped(
+        "hilbert: hilbertsfc", "cannot import it: make bench installs it on Python 3.12 and up"
+    )
+    assert report.table([row]).splitlines()[2:] == [
+        "hilbert",
+        "  hilbertsfc: skipped: cannot import it: make bench installs it on Python 3.12",
+        "    and up",
+    ]
+
+
 def test_markdown_has_the_same_rows():
     lines = report.markdown(RESULTS).splitlines()
     assert "| openai | 1.44M/s | 223k/s | 6.45 | 5.98-6.97 | ≥5.00 ✓ |" in lines
