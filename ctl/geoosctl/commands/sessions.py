@@ -23,7 +23,7 @@ from geoosctl import completion, flags, output
 from geoosctl.asking import ask, ask_for, listen, read
 from geoosctl.cli import Settings, Verb, VerbGroup, settings
 from geoosctl.floats import FloatRange
-from geoosd.durable import replaceable, temporary
+from geoosd.durable import replaceable, sync, temporary
 from geoosd.errors import GeoosError, reason_of
 from geoosd.wire.messages import TokenVisualizationUpdate
 from geoosd.wire.sessions import Recorded, Session, Timed
@@ -259,7 +259,8 @@ def export(session_id: str, file: Path, kind: str | None) -> None:
     if options.json:
         output.print_json({"file": str(file), "format": kind, "session": first.session.id})
     else:
-        output.echo(f"{output.visible(str(file))}: {first.session.messages} messages")
+        told = output.count(first.session.messages, "message")
+        output.echo(f"{output.visible(str(file))}: {told}")
 
 
 def _replace(file: Path, lines: Iterator[str]) -> None:
@@ -267,7 +268,9 @@ def _replace(file: Path, lines: Iterator[str]) -> None:
     try:
         with beside.open("w", encoding="utf-8") as target:
             target.writelines(lines)
+        sync(beside)
         beside.replace(file)
+        sync(file.parent)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +130,23 @@ def test_an_export_takes_the_place_of_a_file_alone(control, geoosctl, tmp_path):
         assert "a link, a device or the like is there" in refused.stderr
     assert pipe.is_fifo()
     assert not (tmp_path / "precious").exists()
+
+
+def test_an_export_is_on_the_disk_before_it_takes_its_place(
+    control, geoosctl, tmp_path, monkeypatch
+):
+    control.answers[f"{CONTROL}.GetSession"] = PARTS
+    synced = []
+    fsync = os.fsync
+
+    def note(descriptor):
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, found.exists()))
+        fsync(descriptor)
+
+    found = tmp_path / "a.txt"
+    monkeypatch.setattr(os, "fsync", note)
+    assert geoosctl("session", "export", "sAbc", str(found)).exit_code == 0
+    assert synced == [(".a.txt.new", False), (tmp_path.name, True)]
 
 
 def test_replay(control, geoosctl):
